@@ -4,6 +4,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use md5::{Digest, Md5};
+use smallvec::SmallVec;
+
 use crate::error::Error;
 use crate::time::Timestamp;
 
@@ -52,11 +55,16 @@ impl PeerId {
 
 /// Characters that make two different ids look alike or break a log line.
 fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-            | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_zero_width(c)
+}
+
+/// Characters that show nothing and take no room: joiners, soft hyphens, bidirectional controls, fillers, variation
+/// selectors, tags.
+pub(crate) fn is_zero_width(c: char) -> bool {
+    matches!(c,
+        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 macro_rules! text_id {
@@ -104,6 +112,30 @@ impl ConversationId {
         } else {
             Ok(Self(Arc::from(id)))
         }
+    }
+
+    /// The documented id of the direct conversation between `peers`, in any order: the md5 of their ids in byte order,
+    /// joined with `:`, as lower-case hex (V1 REST guide).
+    ///
+    /// Sets that differ can share it, `a:b` with `c` and `a` with `b:c` among them: compare the sets before you rely on it.
+    #[must_use]
+    pub fn direct(peers: &[PeerId]) -> Self {
+        let mut ids: SmallVec<[&str; 8]> = peers.iter().map(PeerId::as_str).collect();
+        ids.sort_unstable();
+        let mut hash = Md5::new();
+        for (at, id) in ids.iter().enumerate() {
+            if at > 0 {
+                hash.update(":");
+            }
+            hash.update(id);
+        }
+        let digest = uuid::Uuid::from_bytes(hash.finalize().into());
+        Self(Arc::from(&*digest.simple().encode_lower(&mut uuid::Uuid::encode_buffer())))
+    }
+
+    /// An id that the engine made.
+    pub(crate) fn made(id: String) -> Self {
+        Self(Arc::from(id))
     }
 
     /// The id as text.
@@ -178,11 +210,18 @@ impl MessageId {
     /// Characters of an id as text.
     pub const CHARS: usize = 22;
 
+    /// The largest counter of one millisecond: 32 bits of the id.
+    pub(crate) const PER_MILLISECOND_MAX: u32 = u32::MAX;
+    /// Random bits of an id, after the 48 of the time and the 32 of the counter; UUIDs take six for themselves.
+    const RANDOM_BITS: u32 = 42;
+
     /// An id of time `at`: `counter` orders the ids of one millisecond, `random` makes them unique.
-    pub(crate) fn new(at: Timestamp, counter: u16, random: u64) -> Self {
+    pub(crate) fn new(at: Timestamp, counter: u32, random: u64) -> Self {
+        let (high, low) = ((counter >> 20) as u16, u64::from(counter & 0x000f_ffff));
+        let rest = low << Self::RANDOM_BITS | random & ((1 << Self::RANDOM_BITS) - 1);
         let mut tail = [0; 10];
-        tail[..2].copy_from_slice(&(counter & 0x0fff).to_be_bytes());
-        tail[2..].copy_from_slice(&random.to_be_bytes());
+        tail[..2].copy_from_slice(&high.to_be_bytes());
+        tail[2..].copy_from_slice(&rest.to_be_bytes());
         Self(uuid::Builder::from_unix_timestamp_millis(at.as_millis(), &tail).into_uuid().into_bytes())
     }
 
@@ -311,9 +350,22 @@ mod tests {
     }
 
     #[test]
+    fn a_direct_conversation_has_the_documented_id_in_any_order() {
+        let id = |ids: &[&str]| {
+            let peers: Vec<PeerId> = ids.iter().map(|id| PeerId::new(id).unwrap()).collect();
+            ConversationId::direct(&peers).to_string()
+        };
+        assert_eq!(id(&["u0988", "u1234"]), "bcd26a54e98687390b0abb4d83683d4b");
+        assert_eq!(id(&["u1234", "u0988"]), "bcd26a54e98687390b0abb4d83683d4b");
+        assert_eq!(id(&["a:b", "c"]), id(&["a", "b:c"]), "the documented hash collides");
+        assert_ne!(id(&["a", "b"]), id(&["a", "c"]));
+    }
+
+    #[test]
     fn message_ids_keep_their_order_as_text() {
         let id = |at, counter, random| MessageId::new(Timestamp::from_millis(at), counter, random);
-        let ids = [id(1, 0, u64::MAX), id(1, 1, 0), id(1, 0xfff, 9), id(2, 0, 0), id(1 << 47, 3, 7)];
+        let ids =
+            [id(1, 0, u64::MAX), id(1, 1, 0), id(1, 0xf_ffff, 9), id(1, 0x10_0000, 0), id(2, 0, 0), id(1 << 47, 3, 7)];
         for pair in ids.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_string() < pair[1].to_string());
         }

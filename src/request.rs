@@ -1,0 +1,278 @@
+//! The verbs as data: what a session can ask, for wire formats and recordings.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId, Tag};
+use crate::message::Draft;
+use crate::signature::Signature;
+use crate::time::Timestamp;
+
+/// Custom attributes of a conversation, as JSON.
+pub type Attributes = serde_json::Map<String, serde_json::Value>;
+
+/// How a peer proves who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// Not at all; enough where signatures are off.
+    #[default]
+    None,
+    /// By a signature of the application's server.
+    Signature(Signature),
+    /// By the token of an account, which [`Hooks::sign_in`](crate::Hooks::sign_in) checks.
+    Account(String),
+    /// By the resume token of its last session. Works once.
+    Token(ResumeToken),
+}
+
+/// The secret by which a session is resumed: 128 random bits in 32 hex digits, good once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResumeToken(pub(crate) String);
+
+impl ResumeToken {
+    /// Takes a token that a client hands back; a malformed one is merely unknown.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.chars().take(64).collect())
+    }
+
+    /// The token as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResumeToken(..)")
+    }
+}
+
+/// A peer's wish to open a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Who.
+    pub peer: PeerId,
+    /// On which installation; none is the same unnamed one each time.
+    pub device: Option<DeviceId>,
+    /// A label that at most one session of the peer holds.
+    pub tag: Option<Tag>,
+    /// How the peer proves who it is.
+    pub credentials: Credentials,
+    /// Whom to watch from the start.
+    pub watch: Vec<PeerId>,
+    /// Whether a client reconnects by itself: then it never pushes off another session of the same tag.
+    pub reconnect: bool,
+    /// Whether the peer may message anyone. Always signed.
+    pub super_peer: bool,
+    /// Where the peer connects from, for hooks and events.
+    pub source_ip: Option<IpAddr>,
+}
+
+impl Open {
+    /// An open by `peer`, with nothing else said.
+    #[must_use]
+    pub const fn new(peer: PeerId) -> Self {
+        Self {
+            peer,
+            device: None,
+            tag: None,
+            credentials: Credentials::None,
+            watch: Vec::new(),
+            reconnect: false,
+            super_peer: false,
+            source_ip: None,
+        }
+    }
+}
+
+/// A wish for a new conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// Which kind.
+    pub shape: Shape,
+    /// The first members; the creator is one without being named.
+    pub members: Vec<PeerId>,
+    /// A name to show.
+    pub name: Option<String>,
+    /// The application's own attributes.
+    pub attributes: Attributes,
+    /// The signature of the creation, where signatures are on.
+    pub signature: Option<Signature>,
+}
+
+/// The kinds of conversation that can be asked for. A direct one is made by its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The group of exactly these members: found, or made if there is none.
+    Unique,
+    /// Always a new group.
+    Group,
+    /// A room: open to any number, online only.
+    Room,
+    /// A conversation that dies by itself after this time; unique during its life.
+    Temporary(Duration),
+}
+
+impl Create {
+    /// A conversation of this shape with these members.
+    #[must_use]
+    pub fn new(shape: Shape, members: Vec<PeerId>) -> Self {
+        Self { shape, members, name: None, attributes: Attributes::new(), signature: None }
+    }
+}
+
+/// Where a page of history starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The message's time.
+    pub timestamp: Timestamp,
+    /// The message's id, to tell apart messages of one millisecond. Without one the whole millisecond is excluded.
+    pub id: Option<MessageId>,
+    /// Whether the message itself belongs to the page.
+    pub included: bool,
+}
+
+/// The order in which history is paged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// From the start bound towards older messages.
+    #[default]
+    NewestFirst,
+    /// From the start bound towards newer messages.
+    OldestFirst,
+}
+
+/// A page of history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where to begin; none is the newest or the oldest message, by the order.
+    pub start: Option<Bound>,
+    /// Where to end at the latest.
+    pub end: Option<Bound>,
+    /// In which order.
+    pub order: Order,
+    /// How many messages at most: 1 to 1,000.
+    pub limit: usize,
+}
+
+impl Page {
+    /// The newest `limit` messages.
+    #[must_use]
+    pub const fn newest(limit: usize) -> Self {
+        Self { start: None, end: None, order: Order::NewestFirst, limit }
+    }
+
+    /// The oldest `limit` messages.
+    #[must_use]
+    pub const fn oldest(limit: usize) -> Self {
+        Self { start: None, end: None, order: Order::OldestFirst, limit }
+    }
+
+    /// The same, beginning after (or before, by the order) the message with this time and id.
+    #[must_use]
+    pub const fn after(mut self, timestamp: Timestamp, id: MessageId) -> Self {
+        self.start = Some(Bound { timestamp, id: Some(id), included: false });
+        self
+    }
+}
+
+/// What an open session can ask. Each is answered by a [`Reply`](crate::Reply) that names its ticket, or refused at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// Send a message.
+    Send(Draft),
+    /// Watch peers: be told when they come and go.
+    Watch {
+        /// Whom.
+        peers: Vec<PeerId>,
+        /// Where signatures are on.
+        signature: Option<Signature>,
+    },
+    /// Watch them no longer.
+    Unwatch {
+        /// Whom.
+        peers: Vec<PeerId>,
+    },
+    /// Which of these peers are online; needs no watch. At most 20 count, the rest is ignored.
+    QueryOnline {
+        /// Whom.
+        peers: Vec<PeerId>,
+    },
+    /// Make, or find, a conversation.
+    Create(Create),
+    /// Join a group or enter a room.
+    Join {
+        /// Which.
+        conversation: ConversationId,
+        /// Where signatures are on.
+        signature: Option<Signature>,
+    },
+    /// Leave a group or a room.
+    Leave {
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// Bring peers into a group.
+    Invite {
+        /// Which group.
+        conversation: ConversationId,
+        /// Whom.
+        peers: Vec<PeerId>,
+        /// Where signatures are on.
+        signature: Option<Signature>,
+    },
+    /// Put peers out of a group.
+    Kick {
+        /// Which group.
+        conversation: ConversationId,
+        /// Whom.
+        peers: Vec<PeerId>,
+        /// Where signatures are on.
+        signature: Option<Signature>,
+    },
+    /// The members of a conversation that the session's peer is in.
+    Members {
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// What a conversation is: name, attributes and the built-in fields.
+    Describe {
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// The conversations that the session's peer is in.
+    Conversations,
+    /// How many are in a room now, or members of a group.
+    Count {
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// A page of a conversation's log.
+    History {
+        /// Which.
+        conversation: ConversationId,
+        /// Which page.
+        page: Page,
+    },
+    /// What the session's peer has not read.
+    Unread,
+    /// These were received. No reply. Unknown ids are ignored.
+    Acknowledge {
+        /// Which messages.
+        messages: Vec<MessageId>,
+        /// Whether they were read as well: the first generation's frames have no other way to say so.
+        read: bool,
+    },
+    /// Everything up to this message was read; none means up to the newest. No reply.
+    MarkRead {
+        /// In which conversation.
+        conversation: ConversationId,
+        /// Up to which message.
+        up_to: Option<MessageId>,
+    },
+    /// End the session for good: log out where it is the peer's last.
+    Close,
+}
