@@ -7,6 +7,10 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod faulty;
 pub mod memory;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -240,6 +244,6 @@ impl StoreError {
     /// Whether the failed batch may be found stored after all.
     #[must_use]
     pub const fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Full | Self::Io(_))
+        matches!(self, Self::Full | Self::Io(_) | Self::Corrupt { .. })
     }
 }

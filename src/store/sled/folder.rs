@@ -1,0 +1,285 @@
+//! The store's folder: what lies where, and how it changes without ever being half changed.
+//!
+//! ```text
+//! lock            held while the store is open
+//! current         one line: the folder in use and its CRC
+//! commits         the side file
+//! data-1          a sled database
+//! data-1.damaged-1   one that was moved aside on request
+//! data-1.before   a copy of the database as it was, while it is being opened
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs2::FileExt;
+
+use super::database::{corrupt, system_error};
+use crate::store::StoreError;
+
+/// A store's folder, locked.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+    /// Dropping it lets the next one in.
+    _lock: File,
+    /// Whether this open made the folder, so that a failed one can leave no trace.
+    made: bool,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, and locks it.
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let made = !root.exists();
+        if made {
+            fs::create_dir_all(root).map_err(|error| unwritable(root, &error))?;
+            sync_parent(root);
+        }
+        match lock(root) {
+            Ok(lock) => Ok(Self { root: root.to_owned(), _lock: lock, made }),
+            Err(error) => {
+                if made {
+                    let _ = fs::remove_dir(root);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Leaves no trace of a store that could not be made.
+    pub(super) fn abandon(self) {
+        if self.made {
+            let _ = fs::remove_dir_all(&self.root);
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The name of the folder in use; `None` in a new store.
+    ///
+    /// Where `current` is missing or damaged, a single data folder is surely the one: rotation makes a second one only beside
+    /// a `current`.
+    pub(super) fn current(&self) -> Result<Option<String>, StoreError> {
+        let named = fs::read_to_string(self.path("current")).ok().and_then(|line| checked_name(&line));
+        if let Some(name) = named.filter(|name| self.path(name).is_dir()) {
+            return Ok(Some(name));
+        }
+        let mut names = self.data_folders()?;
+        match (names.pop(), names.is_empty()) {
+            (only, true) => Ok(only),
+            _ => Err(corrupt(&self.root, "`current` is damaged and there are several data folders")),
+        }
+    }
+
+    /// Makes `name` the folder in use, in one step that either happens or does not.
+    pub(super) fn set_current(&self, name: &str) -> Result<(), StoreError> {
+        let line = format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
+        // A full disk must not keep a store from opening that needs no change.
+        if fs::read_to_string(self.path("current")).is_ok_and(|found| found == line) {
+            return Ok(());
+        }
+        let step = || {
+            let next = self.path("current.next");
+            fs::write(&next, &line)?;
+            File::open(&next)?.sync_all()?;
+            fs::rename(&next, self.path("current"))?;
+            sync_folder(&self.root)
+        };
+        step().map_err(|error| system_error(&self.root, &error))
+    }
+
+    /// A name that no data folder has had.
+    pub(super) fn next_name(&self) -> Result<String, StoreError> {
+        let mut highest = 0;
+        for name in self.entries()? {
+            let digits = name.strip_prefix("data-").map(|rest| rest.split('.').next().unwrap_or(rest));
+            highest = digits.and_then(|digits| digits.parse().ok()).map_or(highest, |number: u64| highest.max(number));
+        }
+        Ok(format!("data-{}", highest + 1))
+    }
+
+    /// Removes what an interrupted rotation or open has left. Only what was moved aside on request stays.
+    pub(super) fn remove_leftovers(&self, current: &str) -> Result<(), StoreError> {
+        for name in self.entries()? {
+            let leftover = is_data(&name) || [".before", ".filling", ".next"].iter().any(|end| name.ends_with(end));
+            if leftover && name != current {
+                remove(&self.path(&name)).map_err(|error| system_error(&self.root, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a damaged data folder out of the way and says where to.
+    pub(super) fn set_aside(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let aside = (1_u32..).map(|number| self.path(&format!("{name}.damaged-{number}")));
+        let target = aside.into_iter().find(|path| !path.exists()).unwrap_or_else(|| self.path("damaged"));
+        fs::rename(self.path(name), &target)
+            .and_then(|()| sync_folder(&self.root))
+            .map_err(|error| system_error(&self.root, &error))?;
+        Ok(target)
+    }
+
+    fn data_folders(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = self.entries()?;
+        names.retain(|name| is_data(name));
+        Ok(names)
+    }
+
+    fn entries(&self) -> Result<Vec<String>, StoreError> {
+        let list = || {
+            let entries = fs::read_dir(&self.root)?.collect::<io::Result<Vec<_>>>()?;
+            Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        };
+        list().map_err(|error| system_error(&self.root, &error))
+    }
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| unwritable(root, &error))?;
+    match FileExt::try_lock_exclusive(&file) {
+        Ok(()) => Ok(file),
+        Err(error) if error.kind() == fs2::lock_contended_error().kind() => {
+            Err(StoreError::Locked { path: root.to_owned() })
+        }
+        Err(error) => Err(StoreError::Io(error.to_string())),
+    }
+}
+
+/// Whatever keeps a folder from being made or locked makes it unwritable; only a full disk passes.
+fn unwritable(root: &Path, error: &io::Error) -> StoreError {
+    match system_error(root, error) {
+        StoreError::Full => StoreError::Full,
+        _ => StoreError::ReadOnly { path: root.to_owned(), reason: error.to_string() },
+    }
+}
+
+fn is_data(name: &str) -> bool {
+    name.strip_prefix("data-").is_some_and(|digits| digits.parse::<u64>().is_ok())
+}
+
+fn checked_name(line: &str) -> Option<String> {
+    let (name, crc) = line.trim_end().split_once(' ')?;
+    let right = u32::from_str_radix(crc, 16).ok()? == crc32c::crc32c(name.as_bytes());
+    (right && is_data(name)).then(|| name.to_owned())
+}
+
+/// A copy of a database as it was before sled opened it.
+///
+/// sled repairs in place as it opens, before anyone can say whether the repair lost something. With this copy a database that
+/// turns out damaged, or older than it should be, is left exactly as it was found.
+#[derive(Debug)]
+pub(super) struct Backup {
+    original: PathBuf,
+    copy: PathBuf,
+}
+
+impl Backup {
+    /// Copies the database in `original`; `None` where it is larger than `bytes_max`, or the disk has no room for a copy.
+    pub(super) fn take(original: &Path, bytes_max: u64) -> Option<Self> {
+        let backup = Self { original: original.to_owned(), copy: original.with_extension("before") };
+        if folder_bytes(original) > bytes_max {
+            return None;
+        }
+        match copy_folder(&backup.original, &backup.copy) {
+            Ok(()) => Some(backup),
+            Err(error) => {
+                tracing::warn!(%error, "opening the store without a copy to fall back to");
+                backup.discard();
+                None
+            }
+        }
+    }
+
+    /// Forgets the copy.
+    pub(super) fn discard(self) {
+        let _ = fs::remove_dir_all(&self.copy);
+    }
+
+    /// Puts the copy in the place of what sled has made of the original.
+    pub(super) fn restore(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.original)?;
+        fs::rename(&self.copy, &self.original)
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves what sled can do without to names that it does not look for. Returns whether there was any.
+///
+/// A snapshot only shortens recovery: without it sled reads its whole log. `conf` holds the settings that this version always
+/// uses, and is written again.
+pub(super) fn move_dispensable_away(data: &Path) -> io::Result<bool> {
+    let mut moved = false;
+    for entry in fs::read_dir(data)? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.starts_with("snap.") || *name == "conf") {
+            fs::rename(data.join(name), data.join(format!("unread.{name}")))?;
+            moved = true;
+        }
+    }
+    Ok(moved)
+}
+
+/// Removes what was moved away, once the database has done without.
+pub(super) fn forget_dispensable(data: &Path) {
+    for entry in fs::read_dir(data).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with("unread.")) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The bytes of the database in use and of a copy under way; what was moved aside does not count.
+pub(super) fn data_bytes(root: &Path) -> u64 {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let data = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_data));
+    data.map(|entry| folder_bytes(&entry.path())).sum()
+}
+
+/// The bytes of all files below `path`, zero where there is nothing.
+pub(super) fn folder_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => folder_bytes(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
+/// Makes the names in a folder outlive the machine. Only Unix knows a sync of folders; elsewhere the file system orders it.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// A parent that cannot be synced (say, without permission to read it) is no reason to refuse a store inside it.
+fn sync_parent(path: &Path) {
+    if let Some(Err(error)) = path.parent().map(sync_folder) {
+        tracing::warn!(%error, "the folder above the store could not be synced");
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
