@@ -1,0 +1,234 @@
+//! The commit gate: what is staged, what is on its way to the store, and the outputs that wait for it.
+//!
+//! The gate delays, it never reorders. Commits have rising numbers; an ordered output carries the number of the newest commit
+//! that was staged when it was made, and is handed over once that is durable.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::keys;
+use crate::log::Entry;
+use crate::output::Output;
+use crate::record::{ChunkBuilder, RecordError};
+use crate::store::Batch;
+
+/// The log entries that one commit adds to one conversation.
+#[derive(Debug)]
+struct OpenChunk {
+    conversation: u64,
+    first: u64,
+    entries: ChunkBuilder,
+    count: u64,
+}
+
+/// One commit's writes.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) number: u64,
+    pub(crate) batch: Batch,
+    /// The last number of each conversation whose log it extends, by slot.
+    pub(crate) extended: Vec<(u32, u64)>,
+}
+
+/// Staging and the two lanes of outputs.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Open chunks by conversation slot.
+    chunks: FxHashMap<u32, OpenChunk>,
+    /// The order in which they were opened.
+    chunk_order: Vec<u32>,
+    chunk_bytes: usize,
+    spare: Vec<ChunkBuilder>,
+    open: Staged,
+    sealed: VecDeque<Staged>,
+    staged_bytes: usize,
+    /// The newest durable commit.
+    durable: u64,
+    in_flight: bool,
+    ordered: VecDeque<(u64, Output)>,
+    immediate: VecDeque<Output>,
+    rows_max: usize,
+    bytes_max: usize,
+    chunk_bytes_max: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(rows_max: usize, bytes_max: usize, chunk_bytes_max: usize) -> Self {
+        Self {
+            chunks: FxHashMap::default(),
+            chunk_order: Vec::new(),
+            chunk_bytes: 0,
+            spare: Vec::new(),
+            open: Staged { number: 1, ..Staged::default() },
+            sealed: VecDeque::new(),
+            staged_bytes: 0,
+            durable: 0,
+            in_flight: false,
+            ordered: VecDeque::new(),
+            immediate: VecDeque::new(),
+            rows_max,
+            bytes_max,
+            chunk_bytes_max,
+        }
+    }
+
+    /// Stages a row.
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.open.batch.put(key, value);
+    }
+
+    /// Stages the removal of a row.
+    pub(crate) fn delete(&mut self, key: Vec<u8>) {
+        self.open.batch.delete(key);
+    }
+
+    /// Stages the next message of a conversation's log: one with the number `number`.
+    ///
+    /// # Errors
+    /// Where the entry is too large for any record; nothing is staged then.
+    pub(crate) fn append(
+        &mut self,
+        slot: u32,
+        conversation: u64,
+        number: u64,
+        entry: &Entry<'_>,
+    ) -> Result<(), RecordError> {
+        if let Some(open) = self.chunks.get(&slot)
+            && (open.entries.bytes() >= self.chunk_bytes_max || open.first + open.count != number)
+        {
+            self.close_chunk(slot);
+        }
+        let mut fresh = None;
+        let chunk = match self.chunks.get_mut(&slot) {
+            Some(chunk) => chunk,
+            None => fresh.insert(OpenChunk {
+                conversation,
+                first: number,
+                entries: self.spare.pop().unwrap_or_default(),
+                count: 0,
+            }),
+        };
+        let before = if chunk.entries.is_empty() { 0 } else { chunk.entries.bytes() };
+        chunk.entries.push(entry)?;
+        chunk.count += 1;
+        self.chunk_bytes += chunk.entries.bytes() - before;
+        if let Some(chunk) = fresh {
+            self.chunks.insert(slot, chunk);
+            self.chunk_order.push(slot);
+        }
+        Ok(())
+    }
+
+    fn close_chunk(&mut self, slot: u32) {
+        let Some(mut chunk) = self.chunks.remove(&slot) else { return };
+        self.chunk_order.retain(|open| *open != slot);
+        self.chunk_bytes -= chunk.entries.bytes();
+        let key = keys::chunk(chunk.conversation, chunk.first);
+        let row = chunk.entries.finish(&key);
+        self.open.batch.put(key, row);
+        self.open.extended.push((slot, chunk.first + chunk.count - 1));
+        if self.spare.len() < 16 {
+            self.spare.push(chunk.entries);
+        }
+    }
+
+    /// An operation ends here: a commit that is large enough is closed.
+    pub(crate) fn end_operation(&mut self) {
+        let rows = self.open.batch.len() + self.chunks.len();
+        if rows >= self.rows_max || self.open.batch.bytes() + self.chunk_bytes >= self.bytes_max {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        for slot in std::mem::take(&mut self.chunk_order) {
+            self.close_chunk(slot);
+        }
+        if self.open.batch.is_empty() {
+            return;
+        }
+        let next = Staged { number: self.open.number + 1, ..Staged::default() };
+        let sealed = std::mem::replace(&mut self.open, next);
+        self.staged_bytes += sealed.batch.bytes();
+        self.sealed.push_back(sealed);
+    }
+
+    /// The next commit, if none is under way.
+    pub(crate) fn begin(&mut self) -> Option<Staged> {
+        if self.in_flight {
+            return None;
+        }
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        let staged = self.sealed.pop_front()?;
+        self.in_flight = true;
+        Some(staged)
+    }
+
+    /// The commit that was under way is durable: its outputs may go.
+    pub(crate) fn done(&mut self, staged: &Staged) {
+        self.in_flight = false;
+        self.durable = staged.number;
+        self.staged_bytes = self.staged_bytes.saturating_sub(staged.batch.bytes());
+    }
+
+    /// The commit that was under way failed: it comes again, before any other, unchanged.
+    pub(crate) fn failed(&mut self, staged: Staged) {
+        self.in_flight = false;
+        self.sealed.push_front(staged);
+    }
+
+    /// Whether anything waits to be committed.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.sealed.is_empty() || !self.open.batch.is_empty() || !self.chunks.is_empty()
+    }
+
+    /// Whether a commit is under way.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Bytes that wait for the store.
+    pub(crate) fn staged_bytes(&self) -> usize {
+        self.staged_bytes + self.open.batch.bytes() + self.chunk_bytes
+    }
+
+    /// The newest commit that an output made now rests on.
+    pub(crate) fn newest(&self) -> u64 {
+        let open = !self.open.batch.is_empty() || !self.chunks.is_empty();
+        if open { self.open.number } else { self.open.number - 1 }
+    }
+
+    /// Whether a commit is durable.
+    pub(crate) fn is_durable(&self, commit: u64) -> bool {
+        commit <= self.durable
+    }
+
+    /// An output that goes once everything staged so far is durable.
+    pub(crate) fn emit(&mut self, output: Output) {
+        self.ordered.push_back((self.newest(), output));
+    }
+
+    /// An output that goes at once.
+    pub(crate) fn emit_now(&mut self, output: Output) {
+        self.immediate.push_back(output);
+    }
+
+    /// The next output that waits for nothing.
+    pub(crate) fn next_immediate(&mut self) -> Option<Output> {
+        self.immediate.pop_front()
+    }
+
+    /// The next output whose commit is durable.
+    pub(crate) fn next_ordered(&mut self) -> Option<Output> {
+        let durable = self.durable;
+        self.ordered.pop_front_if(|(commit, _)| *commit <= durable).map(|(_, output)| output)
+    }
+
+    /// Outputs that wait, in both lanes.
+    pub(crate) fn outputs(&self) -> usize {
+        self.ordered.len() + self.immediate.len()
+    }
+}

@@ -1,0 +1,214 @@
+//! Peers: who there is, on which devices, and where each device has got to.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::cursor::Cursor;
+use crate::id::{DeviceId, PeerId};
+use crate::slots::Slots;
+use crate::table::{KeyedTable, Keying};
+use crate::time::Timestamp;
+
+/// One of a peer's installations, with its place in each conversation.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub(crate) id: Option<DeviceId>,
+    pub(crate) seen_at: Timestamp,
+    pub(crate) cursors: FxHashMap<u32, Cursor>,
+    /// Whether the store has an older state.
+    pub(crate) dirty: bool,
+    /// Rows that its cursors take in the store.
+    pub(crate) pages: u64,
+}
+
+impl Device {
+    /// A device of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self { id: None, seen_at: Timestamp::ZERO, cursors: FxHashMap::default(), dirty: false, pages: 0 }
+    }
+}
+
+/// A peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    /// Its permanent number; zero until something of it is stored.
+    pub(crate) number: u64,
+    /// Its open sessions.
+    pub(crate) sessions: SmallVec<[u32; 2]>,
+    /// Its paused sessions.
+    pub(crate) paused: SmallVec<[u32; 2]>,
+    /// The sessions that watch it.
+    pub(crate) watchers: Vec<u32>,
+    /// The conversations it is in, or was in with something still waiting; sorted.
+    pub(crate) conversations: Vec<u32>,
+    /// How many of them are groups it is a member of.
+    pub(crate) groups: u32,
+    pub(crate) devices: Vec<Device>,
+    /// Whether it closed its last session itself: then nobody wakes it.
+    pub(crate) logged_out: bool,
+    /// What its watchers were told last.
+    pub(crate) told_online: bool,
+    /// Whether the store has an older state of it.
+    pub(crate) dirty: bool,
+    /// Rows that what it has read takes in the store.
+    pub(crate) read_pages: u64,
+    /// What else keeps it in memory: parked commands that name it.
+    pub(crate) pinned: u32,
+}
+
+impl Peer {
+    fn new(id: PeerId) -> Self {
+        Self {
+            id,
+            number: 0,
+            sessions: SmallVec::new(),
+            paused: SmallVec::new(),
+            watchers: Vec::new(),
+            conversations: Vec::new(),
+            groups: 0,
+            devices: Vec::new(),
+            logged_out: false,
+            told_online: false,
+            dirty: false,
+            read_pages: 0,
+            pinned: 0,
+        }
+    }
+
+    /// Whether it has an open session.
+    pub(crate) fn is_online(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    /// Whether nothing is known of it but its id.
+    fn is_forgettable(&self) -> bool {
+        self.number == 0
+            && self.sessions.is_empty()
+            && self.paused.is_empty()
+            && self.watchers.is_empty()
+            && self.conversations.is_empty()
+            && !self.logged_out
+            && !self.told_online
+            && self.pinned == 0
+    }
+
+    /// The place of a device in [`devices`](Self::devices).
+    pub(crate) fn device(&self, id: Option<&DeviceId>) -> Option<usize> {
+        self.devices.iter().position(|device| device.id.as_ref() == id)
+    }
+
+    /// Whether any device has acknowledged this number.
+    pub(crate) fn has_received(&self, conversation: u32, number: u64) -> bool {
+        self.devices.iter().any(|device| device.cursors.get(&conversation).is_some_and(|cursor| cursor.has(number)))
+    }
+
+    /// The furthest any device has got in a conversation.
+    pub(crate) fn furthest(&self, conversation: u32) -> Option<&Cursor> {
+        let cursors = self.devices.iter().filter_map(|device| device.cursors.get(&conversation));
+        cursors.max_by_key(|cursor| cursor.received)
+    }
+
+    /// Notes that it is in a conversation.
+    pub(crate) fn enter(&mut self, conversation: u32) {
+        if let Err(at) = self.conversations.binary_search(&conversation) {
+            self.conversations.insert(at, conversation);
+        }
+    }
+
+    /// Forgets a conversation.
+    pub(crate) fn forget(&mut self, conversation: u32) {
+        if let Ok(at) = self.conversations.binary_search(&conversation) {
+            self.conversations.remove(at);
+        }
+        self.devices.iter_mut().for_each(|device| drop(device.cursors.remove(&conversation)));
+    }
+}
+
+/// Everyone the engine knows.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    slots: Slots<Peer>,
+    by_id: KeyedTable,
+    by_number: FxHashMap<u64, u32>,
+    next_number: u64,
+}
+
+impl Peers {
+    pub(crate) fn new(keying: Keying) -> Self {
+        Self {
+            slots: Slots::default(),
+            by_id: KeyedTable::new(keying),
+            by_number: FxHashMap::default(),
+            next_number: 1,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// A peer's place, if anything is known of it.
+    pub(crate) fn find(&self, id: &PeerId) -> Option<u32> {
+        self.by_id.find(id.as_str(), |slot| self.slots[slot].id.as_str())
+    }
+
+    /// A peer's place, made if there is none. One that stays without state is to be given to [`forget`](Self::forget).
+    pub(crate) fn intern(&mut self, id: &PeerId) -> u32 {
+        if let Some(slot) = self.find(id) {
+            return slot;
+        }
+        let slot = self.slots.insert(Peer::new(id.clone()));
+        self.by_id.insert(id.as_str(), slot, |slot| self.slots[slot].id.as_str());
+        slot
+    }
+
+    /// Lets go of a peer of whom nothing is known but the id.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if self.slots.get(slot).is_some_and(Peer::is_forgettable) {
+            let id = self.slots[slot].id.clone();
+            self.by_id.remove(id.as_str(), |slot| self.slots[slot].id.as_str());
+            self.slots.remove(slot);
+        }
+    }
+
+    /// Gives a peer its permanent number, where it has none; true where it was given now.
+    pub(crate) fn number(&mut self, slot: u32) -> bool {
+        let peer = &mut self.slots[slot];
+        if peer.number != 0 {
+            return false;
+        }
+        peer.number = self.next_number;
+        peer.dirty = true;
+        self.by_number.insert(self.next_number, slot);
+        self.next_number += 1;
+        true
+    }
+
+    /// A peer by its permanent number.
+    pub(crate) fn by_number(&self, number: u64) -> Option<u32> {
+        self.by_number.get(&number).copied()
+    }
+
+    /// Takes a peer from the store.
+    pub(crate) fn restore(&mut self, id: &PeerId, number: u64) -> u32 {
+        let slot = self.intern(id);
+        self.slots[slot].number = number;
+        self.by_number.insert(number, slot);
+        self.next_number = self.next_number.max(number + 1);
+        slot
+    }
+}
+
+impl std::ops::Index<u32> for Peers {
+    type Output = Peer;
+    fn index(&self, slot: u32) -> &Peer {
+        &self.slots[slot]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Peers {
+    fn index_mut(&mut self, slot: u32) -> &mut Peer {
+        &mut self.slots[slot]
+    }
+}

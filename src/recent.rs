@@ -1,0 +1,42 @@
+//! Messages by their ids, for acknowledgements: the newest ones of the whole engine.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::id::MessageId;
+
+/// Where an acknowledged message is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whereabouts {
+    pub(crate) conversation: u32,
+    pub(crate) number: u64,
+    /// Who wants to know of its arrival.
+    pub(crate) receipt_to: Option<u32>,
+}
+
+/// The newest messages by id. An acknowledgement of an older one is ignored: the message comes again and is acknowledged then.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    by_id: FxHashMap<MessageId, Whereabouts>,
+    order: VecDeque<MessageId>,
+}
+
+impl Recent {
+    /// Messages remembered: some minutes of a busy engine, 5 MB.
+    const MAX: usize = 65_536;
+
+    pub(crate) fn note(&mut self, id: MessageId, at: Whereabouts) {
+        if self.order.len() == Self::MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.by_id.insert(id, at);
+    }
+
+    pub(crate) fn find(&self, id: &MessageId) -> Option<Whereabouts> {
+        self.by_id.get(id).copied()
+    }
+}
