@@ -1,0 +1,202 @@
+//! Bytes that have arrived, cut into frames.
+
+use std::collections::VecDeque;
+
+/// A frame is longer than it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+/// What has arrived and was not yet taken: whole frames, then the beginning of the next one.
+///
+/// Holds nothing but what has really arrived, and gives big buffers back as soon as they are empty.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    bytes: Vec<u8>,
+    /// Where in `bytes` the first frame starts that was not yet taken.
+    start: usize,
+    /// Where each whole frame ends, its line end included. Frames that end at the same place are empty.
+    ends: VecDeque<usize>,
+    frame_bytes_max: usize,
+    /// After the frames that are here comes one that is too long. What follows it is lost.
+    over: bool,
+}
+
+impl Inbox {
+    /// Bytes that an empty inbox may keep for the next frame.
+    const IDLE_BYTES_MAX: usize = 256;
+
+    pub(super) const fn new(frame_bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), start: 0, ends: VecDeque::new(), frame_bytes_max, over: false }
+    }
+
+    /// Takes a piece of a byte stream, one frame a line. Empty lines are no frames.
+    pub(super) fn push_bytes(&mut self, mut bytes: &[u8]) {
+        while !self.over && !bytes.is_empty() {
+            let (piece, is_whole) = match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(at) => (&bytes[..=at], true),
+                None => (bytes, false),
+            };
+            self.push_piece(piece, is_whole);
+            bytes = &bytes[piece.len()..];
+        }
+    }
+
+    /// Takes one frame of a message transport.
+    pub(super) fn push_frame(&mut self, frame: &[u8]) {
+        if frame.len() > self.frame_bytes_max {
+            self.over = true;
+        } else if !self.over {
+            self.bytes.extend_from_slice(frame);
+            self.ends.push_back(self.bytes.len());
+        }
+    }
+
+    /// A frame of this length is announced: one that is too long is refused before any of it is kept.
+    pub(super) fn announce(&mut self, length: u64) {
+        self.over |= usize::try_from(length).map_or(true, |length| length > self.frame_bytes_max);
+    }
+
+    /// The next frame, without its line end. `TooLong` is the last thing that an inbox says, again and again.
+    pub(super) fn next_frame(&mut self) -> Option<Result<&[u8], TooLong>> {
+        let Some(end) = self.ends.pop_front() else {
+            return if self.over { Some(Err(TooLong)) } else { self.tidy() };
+        };
+        let start = std::mem::replace(&mut self.start, end);
+        Some(Ok(without_line_end(&self.bytes[start..end])))
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.frame_bytes_max);
+    }
+
+    fn push_piece(&mut self, piece: &[u8], is_whole: bool) {
+        let open = self.ends.back().copied().unwrap_or(self.start);
+        let begun = self.bytes.len() - open;
+        let ends_in_return = piece.last() == Some(&b'\r');
+        let length = match is_whole {
+            true => without_line_end_across(&self.bytes[open..], piece),
+            // The return may turn out to belong to the line end.
+            false => begun + piece.len() - usize::from(ends_in_return),
+        };
+        if length > self.frame_bytes_max {
+            self.over = true;
+            self.bytes.truncate(open);
+        } else if is_whole && length == 0 {
+            self.bytes.truncate(open);
+        } else {
+            self.bytes.extend_from_slice(piece);
+            self.ends.extend(is_whole.then_some(self.bytes.len()));
+        }
+    }
+
+    /// Moves the begun frame to the front, and gives memory back.
+    fn tidy<T>(&mut self) -> Option<T> {
+        self.bytes.drain(..std::mem::take(&mut self.start));
+        if self.bytes.capacity() > Self::IDLE_BYTES_MAX.max(4 * self.bytes.len()) {
+            self.bytes.shrink_to_fit();
+        }
+        if self.ends.capacity() * size_of::<usize>() > Self::IDLE_BYTES_MAX / 2 {
+            self.ends = VecDeque::new();
+        }
+        None
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+}
+
+fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The length of a line without its end, where its end (`\r\n`) may lie across two pieces.
+fn without_line_end_across(begun: &[u8], rest: &[u8]) -> usize {
+    match rest {
+        b"\n" => without_line_end(begun).len(),
+        _ => begun.len() + without_line_end(rest).len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(inbox: &mut Inbox) -> Vec<Result<String, TooLong>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = inbox.next_frame() {
+            frames.push(frame.map(|frame| String::from_utf8(frame.to_vec()).unwrap()));
+            if frames.last() == Some(&Err(TooLong)) {
+                break;
+            }
+        }
+        frames
+    }
+
+    fn frames_of(pieces: &[&[u8]]) -> Vec<Result<String, TooLong>> {
+        let mut inbox = Inbox::new(8);
+        pieces.iter().for_each(|piece| inbox.push_bytes(piece));
+        drain(&mut inbox)
+    }
+
+    #[test]
+    fn lines_are_frames_wherever_they_are_cut() {
+        let stream = b"one\r\n\n\r\ntwo\nexactly8\r\nthree";
+        let whole = frames_of(&[stream]);
+        assert_eq!(whole, ["one", "two", "exactly8"].map(|frame| Ok(frame.to_owned())));
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
+                assert_eq!(frames_of(&pieces), whole, "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_over_the_limit_comes_after_the_frames_before_it() {
+        for stream in [&b"one\n123456789"[..], b"one\n123456789\n", b"one\n123456789\r\nlost\n", b"one\n12345678\rx"] {
+            for cut in 0..=stream.len() {
+                let frames = frames_of(&[&stream[..cut], &stream[cut..]]);
+                assert_eq!(frames, [Ok("one".to_owned()), Err(TooLong)], "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn row_08_a_length_over_the_limit_reserves_nothing() {
+        for length in [9, 1 << 31, u64::from(u32::MAX), u64::MAX] {
+            let mut inbox = Inbox::new(8);
+            inbox.announce(length);
+            assert_eq!(inbox.next_frame(), Some(Err(TooLong)));
+            assert_eq!(inbox.held_bytes(), 0);
+        }
+        let mut inbox = Inbox::new(8);
+        inbox.announce(8);
+        assert_eq!(inbox.next_frame(), None);
+    }
+
+    #[test]
+    fn an_empty_inbox_gives_its_memory_back() {
+        let mut inbox = Inbox::new(1 << 16);
+        inbox.push_bytes(&[b'x'; 60_000]);
+        inbox.push_bytes(&b"\ny\n".repeat(1_000));
+        drain(&mut inbox);
+        assert!(inbox.held_bytes() <= 2 * Inbox::IDLE_BYTES_MAX, "{}", inbox.held_bytes());
+        inbox.push_bytes(b"begun");
+        assert_eq!(drain(&mut inbox), []);
+        inbox.push_bytes(b" and ended\n");
+        assert_eq!(drain(&mut inbox), [Ok("begun and ended".to_owned())]);
+    }
+
+    #[test]
+    fn messages_may_be_empty_and_hold_line_ends() {
+        let mut inbox = Inbox::new(8);
+        inbox.push_frame(b"");
+        inbox.push_frame(b"a\nb");
+        inbox.push_frame(b"123456789");
+        assert_eq!(drain(&mut inbox), [Ok(String::new()), Ok("a\nb".to_owned()), Err(TooLong)]);
+    }
+}
