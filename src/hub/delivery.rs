@@ -1,0 +1,283 @@
+//! The way of outputs to outboxes and channels.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use dashmap::DashMap;
+
+use super::outbox::{Bounds, DrainState, Leftover, Outbox, weigh};
+use super::ready::{ReadySignal, Wake};
+use super::slots::Slots;
+use crate::error::Error;
+use crate::id::SessionId;
+use crate::output::{Deliver, Event, Output, Push, SessionRef, Update};
+
+/// Unread ends of sessions whose place was given away, kept for their hosts.
+const FAREWELLS_MAX: usize = 10_000;
+
+/// What a [`Hub`](super::Hub) has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Updates put into outboxes.
+    pub delivered: u64,
+    /// Fleeting updates dropped because an outbox was full; each session is told its own by a [`Gap`](crate::Gap).
+    pub fleeting_dropped: u64,
+    /// Sessions that began to lag.
+    pub overflows: u64,
+    /// Events that the host did not take in time.
+    pub events_dropped: u64,
+    /// Pushes that the host did not take in time.
+    pub pushes_dropped: u64,
+    /// Commits that succeeded.
+    pub commits: u64,
+    /// Commits that failed; each is tried again.
+    pub commit_failures: u64,
+    /// Store calls that took longer than [`Config::store_stall_after`](crate::Config::store_stall_after).
+    pub stalls: u64,
+}
+
+/// The counters behind [`Metrics`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    delivered: AtomicU64,
+    fleeting_dropped: AtomicU64,
+    overflows: AtomicU64,
+    events_dropped: AtomicU64,
+    pushes_dropped: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    pub(crate) commit_failures: AtomicU64,
+    pub(crate) stalls: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(counter: &AtomicU64, by: u64) {
+        if by > 0 {
+            counter.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Metrics {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Metrics {
+            delivered: get(&self.delivered),
+            fleeting_dropped: get(&self.fleeting_dropped),
+            overflows: get(&self.overflows),
+            events_dropped: get(&self.events_dropped),
+            pushes_dropped: get(&self.pushes_dropped),
+            commits: get(&self.commits),
+            commit_failures: get(&self.commit_failures),
+            stalls: get(&self.stalls),
+        }
+    }
+}
+
+/// Where outputs go: outboxes, channels, the ready signal. Knows no engine.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) slots: Slots,
+    pub(crate) bounds: Bounds,
+    pub(crate) ready: ReadySignal,
+    pub(crate) counters: Counters,
+    /// Node and epoch of the engine, which all its session ids share.
+    identity: OnceLock<(u16, u32)>,
+    /// The unread ends of sessions whose place has a new tenant.
+    farewells: DashMap<SessionId, Arc<Update>>,
+    events: (Sender<Event>, Receiver<Event>),
+    pushes: (Sender<Push>, Receiver<Push>),
+}
+
+/// The work of who holds the delivery lock; its lists are used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    pub(crate) batch: Vec<Output>,
+    /// Sessions that began to lag, for the engine.
+    pub(crate) overflows: Vec<(SessionRef, u64)>,
+    ready: Vec<SessionId>,
+    wakes: Vec<Thread>,
+}
+
+/// Whom to wake once every lock is released.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Wakes {
+    ready: Wake,
+    threads: Vec<Thread>,
+}
+
+impl Post {
+    pub(crate) fn new(sessions_max: usize, bounds: Bounds, events_max: usize, pushes_max: usize) -> Self {
+        Self {
+            slots: Slots::new(sessions_max),
+            bounds,
+            ready: ReadySignal::new(),
+            counters: Counters::default(),
+            identity: OnceLock::new(),
+            farewells: DashMap::new(),
+            events: bounded(events_max.max(1)),
+            pushes: bounded(pushes_max.max(1)),
+        }
+    }
+
+    pub(crate) const fn events(&self) -> &Receiver<Event> {
+        &self.events.1
+    }
+
+    pub(crate) const fn pushes(&self) -> &Receiver<Push> {
+        &self.pushes.1
+    }
+
+    /// Opens an outbox for a session that the engine has just given its place. Under the engine's lock, so that nothing for
+    /// it has been delivered yet.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] where the place lies beyond the table.
+    pub(crate) fn attach(&self, session: SessionId) -> Result<Vec<Thread>, Error> {
+        self.identity.get_or_init(|| (session.node, session.epoch));
+        let over = Error::OverLimit { limit: "all_sessions_max", max: u64::from(session.slot) };
+        let leftover = self.slots.lock_or_make(session.slot).ok_or(over)?.attach(session.generation);
+        let Leftover { farewell, waiting } = leftover;
+        if let Some((generation, update)) = farewell.filter(|_| self.farewells.len() < FAREWELLS_MAX) {
+            self.farewells.insert(SessionId { generation, ..session }, update);
+        }
+        Ok(waiting)
+    }
+
+    /// The outbox of a session that is, or was, at its place.
+    pub(crate) fn outbox(&self, session: SessionId) -> Option<parking_lot::MutexGuard<'_, Outbox>> {
+        if self.identity.get() != Some(&(session.node, session.epoch)) {
+            return None;
+        }
+        self.slots.lock(session.slot)
+    }
+
+    /// Moves updates out, never taking another lock than the outbox's. Beside the state, whether the engine should hear of
+    /// room.
+    pub(crate) fn drain(&self, session: SessionId, out: &mut Vec<Arc<Update>>, max: usize) -> (DrainState, bool) {
+        let drained = self.outbox(session).map(|mut outbox| {
+            let tenant = outbox.is_tenant(session.generation);
+            (tenant, outbox.drain(session.generation, out, max, &self.bounds))
+        });
+        match drained {
+            Some((true, found)) => found,
+            _ => {
+                out.extend(self.farewells.remove(&session).map(|(_, update)| update));
+                (DrainState::Closed, false)
+            }
+        }
+    }
+
+    /// Nobody will drain this session. Tells whether it was open.
+    pub(crate) fn detach(&self, session: SessionId) -> bool {
+        self.farewells.remove(&session);
+        let waiting = self.outbox(session).and_then(|mut outbox| outbox.detach(session.generation));
+        let open = waiting.is_some();
+        waiting.into_iter().flatten().for_each(|thread| thread.unpark());
+        open
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        offer(&self.events.0, event, &self.counters.events_dropped);
+    }
+
+    /// The id of a session that was attached.
+    pub(crate) fn id(&self, session: SessionRef) -> SessionId {
+        let (node, epoch) = self.identity.get().copied().unwrap_or_default();
+        SessionId { node, epoch, slot: session.slot, generation: session.generation }
+    }
+
+    /// Ends every session: whoever is left reads why, and then closed.
+    pub(crate) fn finish(&self) {
+        let last = Arc::new(Update::Closed { error: Some(Error::Closed) });
+        let mut delivery = Delivery::default();
+        self.slots.for_each(|slot, outbox| {
+            if let Some(generation) = outbox.finish(&last) {
+                delivery.ready.push(self.id(SessionRef { slot, generation }));
+            }
+            outbox.take_waiting(&mut delivery.wakes);
+        });
+        let wakes = delivery.announce(self);
+        wakes.run(self);
+        self.ready.close();
+    }
+}
+
+fn offer<T>(channel: &Sender<T>, thing: T, dropped: &AtomicU64) {
+    if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = channel.try_send(thing) {
+        Counters::count(dropped, 1);
+    }
+}
+
+impl Delivery {
+    /// Delivers the batch, in order.
+    pub(crate) fn deliver_all(&mut self, post: &Post) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.drain(..).for_each(|output| self.perform(output, post));
+        self.batch = batch;
+    }
+
+    fn perform(&mut self, output: Output, post: &Post) {
+        match output {
+            Output::Deliver(deliver) => self.deliver(&deliver, post),
+            Output::Push(push) => offer(&post.pushes.0, push, &post.counters.pushes_dropped),
+            Output::Event(event) => post.tell(event),
+            Output::Live { session, catch_up } => {
+                if let Some(mut outbox) = post.outbox(session) {
+                    outbox.live(session.generation, catch_up);
+                }
+            }
+            Output::Close { session } => self.close(session, post),
+        }
+    }
+
+    fn deliver(&mut self, deliver: &Deliver, post: &Post) {
+        let weight = weigh(&deliver.update);
+        let (mut delivered, mut dropped) = (0, 0);
+        for session in deliver.audience.iter() {
+            let Some(mut outbox) = post.slots.lock(session.slot) else { continue };
+            let pushed = outbox.push(session.generation, &deliver.update, deliver.class, weight, &post.bounds);
+            delivered += u64::from(pushed.queued);
+            dropped += u64::from(pushed.dropped);
+            if pushed.first {
+                outbox.take_waiting(&mut self.wakes);
+                drop(outbox);
+                self.ready.push(post.id(session));
+            } else if pushed.overflowed {
+                self.overflows.push((session, position(deliver)));
+                Counters::count(&post.counters.overflows, 1);
+            }
+        }
+        Counters::count(&post.counters.delivered, delivered);
+        Counters::count(&post.counters.fleeting_dropped, dropped);
+    }
+
+    fn close(&mut self, session: SessionId, post: &Post) {
+        let Some(mut outbox) = post.outbox(session) else { return };
+        if outbox.close(session.generation) {
+            outbox.take_waiting(&mut self.wakes);
+            self.ready.push(session);
+        }
+    }
+
+    /// Hands the ready sessions to the signal, still in the order of delivery.
+    pub(crate) fn announce(&mut self, post: &Post) -> Wakes {
+        Wakes { ready: post.ready.announce(&mut self.ready), threads: std::mem::take(&mut self.wakes) }
+    }
+}
+
+const fn position(deliver: &Deliver) -> u64 {
+    match deliver.class {
+        crate::output::Class::Logged { position } | crate::output::Class::Page { position, .. } => position,
+        crate::output::Class::Reply | crate::output::Class::Fleeting => 0,
+    }
+}
+
+impl Wakes {
+    /// No lock may be held.
+    pub(crate) fn run(self, post: &Post) {
+        post.ready.wake(self.ready);
+        self.threads.into_iter().for_each(|thread| thread.unpark());
+    }
+}

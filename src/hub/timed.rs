@@ -1,0 +1,79 @@
+//! Hooks with a stop watch.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::hooks::{Answer, Hooks, MessageReceived, PushChoice, ReceiversOffline, SignIn, Verdict};
+
+/// Measures each call of the hooks inside, so that the engine can report those over
+/// [`Config::hook_budget`](crate::Config::hook_budget).
+pub struct Timed {
+    hooks: Box<dyn Hooks>,
+    last: Option<Duration>,
+}
+
+impl Timed {
+    /// Measures `hooks`.
+    #[must_use]
+    pub fn new(hooks: Box<dyn Hooks>) -> Self {
+        Self { hooks, last: None }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the hub measures what the engine cannot")]
+    fn measure<T>(&mut self, ask: impl FnOnce(&mut dyn Hooks) -> T) -> T {
+        // A hook that panics leaves no measure of an earlier call behind.
+        self.last = None;
+        let started = Instant::now();
+        let answer = ask(&mut *self.hooks);
+        self.last = Some(started.elapsed());
+        answer
+    }
+}
+
+impl fmt::Debug for Timed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timed").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+impl Hooks for Timed {
+    fn message_received(&mut self, message: &MessageReceived<'_>) -> Answer<Verdict> {
+        self.measure(|hooks| hooks.message_received(message))
+    }
+
+    fn receivers_offline(&mut self, message: &ReceiversOffline<'_>) -> Answer<PushChoice> {
+        self.measure(|hooks| hooks.receivers_offline(message))
+    }
+
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
+        self.measure(|hooks| hooks.sign_in(login))
+    }
+
+    fn last_call(&self) -> Option<Duration> {
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{PeerId, Ticket};
+
+    struct Slow;
+    impl Hooks for Slow {
+        fn sign_in(&mut self, _: &SignIn<'_>) -> Answer<bool> {
+            std::thread::sleep(Duration::from_millis(5));
+            Answer::Now(true)
+        }
+    }
+
+    #[test]
+    fn a_slow_hook_is_measured_and_its_answer_kept() {
+        let mut timed = Timed::new(Box::new(Slow));
+        assert_eq!(timed.last_call(), None);
+        let peer = PeerId::new("alice").unwrap();
+        let login = SignIn { ticket: Ticket(1), peer: &peer, account_token: "t", source_ip: None };
+        assert_eq!(timed.sign_in(&login), Answer::Now(true));
+        assert!(timed.last_call().unwrap() >= Duration::from_millis(5));
+    }
+}
