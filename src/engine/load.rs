@@ -234,6 +234,11 @@ impl Engine {
             let members: Vec<u32> = row.members.iter().filter_map(|number| engine.peers.by_number(*number)).collect();
             conversation.active = members.len();
             conversation.members = members.iter().map(|peer| (*peer, Member::joined_after(0))).collect();
+            if kind == ConversationKind::Direct {
+                let mut names: Vec<PeerId> = members.iter().map(|peer| engine.peers[*peer].id.clone()).collect();
+                names.sort_unstable();
+                conversation.names = Some(names.into());
+            }
             let slot = engine.conversations.insert(conversation);
             members.into_iter().for_each(|peer| engine.peers[peer].enter(slot));
             Ok(())
