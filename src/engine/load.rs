@@ -325,7 +325,8 @@ impl Engine {
             conversation.last_position = position;
             conversation.last_at = at;
             self.position = self.position.max(position);
-            self.now = self.now.max(at);
+            // The ids of this life come after those of the last, which may have ended in this very millisecond.
+            self.now = self.now.max(at + std::time::Duration::from_millis(1));
         }
         self.report_damage(reader.damaged);
         Ok(())
