@@ -170,7 +170,10 @@ impl Engine {
     fn stage_open(&mut self, open: &Open, admission: &Admission) -> u32 {
         let peer = self.peers.intern(&open.peer);
         if let Some(holder) = self.tag_holder(peer, open, admission.resumes) {
+            // The one that goes may be all that its peer is known by.
+            self.peers[peer].pinned += 1;
             self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
+            self.peers[peer].pinned -= 1;
         }
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
