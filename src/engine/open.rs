@@ -414,7 +414,11 @@ impl Engine {
 
     /// Forgets a session that is attached no more.
     fn drop_session(&mut self, slot: u32) {
+        // A session may watch its own peer, and that may be all that the peer is known by.
+        let peer = self.sessions[slot].peer;
+        self.peers[peer].pinned += 1;
         self.watch_only(slot, &[]);
+        self.peers[peer].pinned -= 1;
         let Some(session) = self.sessions.remove(slot) else { return };
         self.peers[session.peer].paused.retain(|paused| *paused != slot);
         self.peers.forget(session.peer);
