@@ -169,11 +169,10 @@ impl Engine {
     /// Makes the session, or wakes the paused one that it continues.
     fn stage_open(&mut self, open: &Open, admission: &Admission) -> u32 {
         let peer = self.peers.intern(&open.peer);
+        // The session or the watch list that goes may be all that the peer is known by.
+        self.peers[peer].pinned += 1;
         if let Some(holder) = self.tag_holder(peer, open, admission.resumes) {
-            // The one that goes may be all that its peer is known by.
-            self.peers[peer].pinned += 1;
             self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
-            self.peers[peer].pinned -= 1;
         }
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
@@ -189,6 +188,7 @@ impl Engine {
         };
         self.set_up(slot, open, admission);
         self.join_online(slot);
+        self.peers[peer].pinned -= 1;
         slot
     }
 
