@@ -253,6 +253,7 @@ impl Engine {
 
     pub(super) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
         let receipt_to = if message.receipt { self.peers.find(&message.from) } else { None };
+        let conversation = self.conversations[conversation].number;
         Whereabouts { conversation, number: message.number.unwrap_or_default(), receipt_to }
     }
 
@@ -290,8 +291,9 @@ impl Engine {
         }
     }
 
-    /// A message that the engine has in memory or gave to this session, by its id.
-    pub(super) fn locate(&self, session: u32, id: &MessageId) -> Option<Whereabouts> {
-        self.sessions[session].rare.given.get(id).copied().or_else(|| self.recent.find(id))
+    /// A message that the engine has in memory or gave to this session, by its id, and its conversation.
+    pub(super) fn locate(&self, session: u32, id: &MessageId) -> Option<(u32, Whereabouts)> {
+        let at = self.sessions[session].rare.given.get(id).copied().or_else(|| self.recent.find(id))?;
+        Some((self.conversations.by_number(at.conversation)?, at))
     }
 }

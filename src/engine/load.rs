@@ -375,7 +375,7 @@ impl Engine {
         self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
         if let Some(token) = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok()) {
             let sent = Sent {
-                conversation: slot,
+                conversation,
                 id: stored.id,
                 number: stored.number,
                 timestamp: stored.timestamp,
@@ -391,7 +391,7 @@ impl Engine {
             let row: TokenRow = record::open(Kind::Tokens, key, row)?;
             let sender = engine.peers.by_number(row.sender);
             let conversation = engine.conversations.by_number(row.conversation);
-            let (Some(sender), Some(conversation)) = (sender, conversation) else { return Ok(()) };
+            let (Some(sender), Some(_)) = (sender, conversation) else { return Ok(()) };
             let token = RetryToken::new(&row.token).map_err(|_| record::RecordError::Malformed)?;
             let timestamp = Timestamp::from_millis(row.at);
             if timestamp >= limit && engine.retry_tokens.find(sender, &token).is_none() {
@@ -399,7 +399,7 @@ impl Engine {
                 engine.retry_tokens.note(
                     sender,
                     token,
-                    Sent { conversation, id, number: row.number, timestamp, changed: None },
+                    Sent { conversation: row.conversation, id, number: row.number, timestamp, changed: None },
                 );
             }
             Ok(())

@@ -226,7 +226,8 @@ impl Engine {
             return true;
         }
         let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
-        let Some(conversation) = self.conversations.get(sent.conversation) else { return false };
+        let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
+        let conversation = &self.conversations[slot];
         let accepted = Accepted {
             conversation: conversation.id.clone(),
             id: sent.id,
@@ -425,7 +426,7 @@ impl Engine {
         self.note_accepted(&message, slot, number, sender);
         if let Some(token) = token {
             let sent = Sent {
-                conversation: slot,
+                conversation: conversation_number,
                 id,
                 number,
                 timestamp: message.timestamp,
