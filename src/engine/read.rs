@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::error::Error;
 use crate::log::{self, Found, LogReader, LogView, Missed, Part, Reader};
 use crate::message::{Content, Message};
 use crate::output::SessionRef;
@@ -183,11 +184,14 @@ impl Engine {
         self.reads.unpin(&plan);
         self.report_damage(damaged);
         match (plan, result) {
-            (Plan::Backlog { session, head, .. }, Ok(Outcome::Missed(missed))) => {
-                self.give_backlog(session, head, missed);
+            (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(missed))) => {
+                self.give_backlog(session, head, self.still_there(&parts, missed));
             }
-            (Plan::Lag { session, head, max, .. }, Ok(Outcome::Missed(missed))) => {
-                self.give_missed(session, head, max, missed);
+            (Plan::Lag { session, head, max, parts, .. }, Ok(Outcome::Missed(missed))) => {
+                self.give_missed(session, head, max, self.still_there(&parts, missed));
+            }
+            (Plan::History { actor, view, .. }, Ok(Outcome::Page(..))) if !self.is_there(&view) => {
+                self.reply_now(actor, Err(Error::ConversationExpired));
             }
             (Plan::History { actor, view, .. }, Ok(Outcome::Page(found, more))) => {
                 self.give_page(actor, view.slot, found, more);
@@ -203,6 +207,20 @@ impl Engine {
             self.trim_kept();
         }
         self.gate.end_operation();
+    }
+
+    /// What was found of conversations that have not expired since the read began: their places may be others' by now.
+    fn still_there(&self, parts: &[Part], mut missed: Missed) -> Missed {
+        let gone: Vec<u32> = parts.iter().filter(|part| !self.is_there(&part.view)).map(|part| part.view.slot).collect();
+        if !gone.is_empty() {
+            missed.messages.retain(|(slot, _)| !gone.contains(slot));
+            missed.cuts.retain(|cut| !gone.contains(&cut.slot));
+        }
+        missed
+    }
+
+    fn is_there(&self, view: &LogView) -> bool {
+        self.conversations.get(view.slot).is_some_and(|conversation| conversation.number == view.conversation)
     }
 
     /// Memory that only reads wanted.
