@@ -66,17 +66,18 @@ impl Ids {
         equal("the id of a conversation", &*held, id)
     }
 
-    /// Ids of messages rise in the order in which they are accepted.
-    fn bind_message(&mut self, at: usize, id: MessageId) -> Checked {
+    /// Ids of messages in logs rise in the order in which they are accepted, restarts included.
+    fn bind_message(&mut self, model: &Model, at: usize, id: MessageId) -> Checked {
         if let Some(held) = self.message(at) {
             return equal("the id of a message", id, held);
         }
         if self.messages.len() <= at {
             self.messages.resize(at + 1, None);
         }
-        let before = self.messages[..at].iter().flatten().next_back();
-        let after = self.messages[at..].iter().flatten().next();
-        if before.is_some_and(|before| *before >= id) || after.is_some_and(|after| *after <= id) {
+        let is_logged = |at: &usize| model.messages[*at].number.is_some();
+        let before = (0..at).rev().filter(is_logged).find_map(|at| self.messages[at]);
+        let after = (at..self.messages.len()).filter(is_logged).find_map(|at| self.messages[at]);
+        if is_logged(&at) && (before.is_some_and(|before| before >= id) || after.is_some_and(|after| after <= id)) {
             return Err(format!("the id {id:?} is out of order"));
         }
         self.messages[at] = Some(id);
@@ -120,7 +121,7 @@ impl Ids {
                 equal("who did it", is_by, &Self::peer(*by))
             }
             (What::Gap { conversation, from, to, count, cause }, Update::Gap(gap)) => {
-                let id = conversation.and_then(|at| self.conversation(at));
+                let id = self.conversation(*conversation);
                 equal("the conversation", &gap.conversation, &id)?;
                 let cause = match cause {
                     Cause::Limit => GapCause::Limit,
@@ -146,7 +147,7 @@ impl Ids {
             }
             (Answer::Accepted(message), Reply::Accepted(accepted)) => {
                 let held = &model.messages[*message];
-                self.bind_message(*message, accepted.id)?;
+                self.bind_message(model, *message, accepted.id)?;
                 if let Some(conversation) = held.conversation {
                     self.bind_conversation(conversation, &accepted.conversation)?;
                 }
@@ -216,7 +217,7 @@ impl Ids {
     fn check_message(&mut self, model: &Model, at: usize, is: &Message, live_room: bool) -> Checked {
         let held = &model.messages[at];
         equal("the content", is.content.as_text(), Some(held.content.as_str()))?;
-        self.bind_message(at, is.id)?;
+        self.bind_message(model, at, is.id)?;
         if let Some(conversation) = held.conversation {
             self.bind_conversation(conversation, &is.conversation)?;
         }

@@ -69,7 +69,7 @@ pub(crate) enum What {
     Receipt { message: usize, peer: Peer, at: u64 },
     Presence { online: BTreeSet<Peer>, offline: BTreeSet<Peer> },
     Membership { conversation: usize, change: Change, by: Peer },
-    Gap { conversation: Option<usize>, from: u64, to: u64, count: u64, cause: Cause },
+    Gap { conversation: usize, from: u64, to: u64, count: u64, cause: Cause },
     Closed(Option<Code>),
     Push { message: usize, badges: BTreeMap<Peer, u64> },
     /// A catch-up of unknown extent, up to its end: after a crash.
@@ -282,7 +282,7 @@ pub(crate) struct Part {
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
     Backlog { session: usize, attached: u32, parts: Vec<Part>, head: usize, cutoff: Option<u64> },
-    History { session: usize, attached: u32, ticket: u64, messages: Vec<usize>, more: bool },
+    History { session: usize, attached: u32, ticket: u64, conversation: usize, messages: Vec<usize>, more: bool },
 }
 
 pub(crate) struct OpenRequest {
@@ -475,7 +475,10 @@ impl Model {
     pub(crate) fn open(&mut self, open: &OpenRequest, ticket: u64) -> Result<usize, Code> {
         let resumes = self.check_open(open)?;
         if let Some(holder) = self.tag_holder(open, resumes) {
+            // Nobody is forgotten who is just opening.
+            let known = std::mem::replace(&mut self.peer(open.peer).known, true);
             self.end(holder, Some(4111));
+            self.peer(open.peer).known = known;
         }
         self.peer(open.peer).logged_out = false;
         let same_device = |session: &usize| self.sessions[*session].device == open.device;
@@ -1319,7 +1322,7 @@ impl Model {
         let more = messages.len() > page.limit;
         messages.truncate(page.limit);
         let attached = self.sessions[session].attached;
-        self.pending.push(Pending::History { session, attached, ticket, messages, more });
+        self.pending.push(Pending::History { session, attached, ticket, conversation: at, messages, more });
         Ok(())
     }
 
@@ -1363,8 +1366,11 @@ impl Model {
 
     fn read(&mut self, pending: Pending) {
         match pending {
-            Pending::History { session, attached, ticket, messages, more } => {
-                if self.is_attached(session, attached) {
+            Pending::History { session, attached, .. } if !self.is_attached(session, attached) => {}
+            Pending::History { session, ticket, conversation, messages, more, .. } => {
+                if self.conversations[conversation].gone {
+                    self.tell(session, What::Reply(ticket, Err(4323)));
+                } else {
                     self.reply(session, ticket, Answer::History { messages, more });
                 }
             }
@@ -1451,9 +1457,8 @@ impl Model {
             let gone = self.conversations[conversation].gone;
             if !gone {
                 self.acknowledge_range(session, conversation, from, to, true);
+                self.tell_after(session, What::Gap { conversation, from, to, count, cause });
             }
-            let conversation = (!gone).then_some(conversation);
-            self.tell_after(session, What::Gap { conversation, from, to, count, cause });
         }
     }
 
