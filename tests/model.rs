@@ -85,9 +85,9 @@ fn compare(name: &str, worlds: u64, disk: fn() -> Disk, command: impl Strategy<V
 #[test]
 fn the_engine_does_what_the_naive_model_says() {
     std::thread::scope(|scope| {
-        scope.spawn(|| compare("faulty", 350, Disk::faulty, command::stormy()));
-        compare("sled", 30, Disk::sled, command::calm());
-        compare("memory", 750, Disk::memory, command::calm());
+        scope.spawn(|| compare("faulty", 500, Disk::faulty, command::stormy()));
+        compare("sled", 60, Disk::sled, command::calm());
+        compare("memory", 900, Disk::memory, command::calm());
     });
     let transitions = TRANSITIONS.load(Ordering::Relaxed);
     println!("model: {transitions} transitions, 0 mismatches");

@@ -374,13 +374,8 @@ impl Engine {
         let at = stored.timestamp.as_millis();
         self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
         if let Some(token) = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok()) {
-            let sent = Sent {
-                conversation,
-                id: stored.id,
-                number: stored.number,
-                timestamp: stored.timestamp,
-                changed: None,
-            };
+            let sent =
+                Sent { conversation, id: stored.id, number: stored.number, timestamp: stored.timestamp, changed: None };
             self.retry_tokens.note(sender, token, sent);
         }
     }

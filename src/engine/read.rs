@@ -211,7 +211,8 @@ impl Engine {
 
     /// What was found of conversations that have not expired since the read began: their places may be others' by now.
     fn still_there(&self, parts: &[Part], mut missed: Missed) -> Missed {
-        let gone: Vec<u32> = parts.iter().filter(|part| !self.is_there(&part.view)).map(|part| part.view.slot).collect();
+        let gone: Vec<u32> =
+            parts.iter().filter(|part| !self.is_there(&part.view)).map(|part| part.view.slot).collect();
         if !gone.is_empty() {
             missed.messages.retain(|(slot, _)| !gone.contains(slot));
             missed.cuts.retain(|cut| !gone.contains(&cut.slot));

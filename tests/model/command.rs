@@ -8,39 +8,115 @@ pub(crate) const PEERS: u8 = 4;
 /// One step.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Open { peer: u8, device: Option<u8>, tag: Option<u8>, watch: Vec<u8>, reconnect: bool, token: Token },
+    Open {
+        peer: u8,
+        device: Option<u8>,
+        tag: Option<u8>,
+        watch: Vec<u8>,
+        reconnect: bool,
+        token: Token,
+    },
     Pause(u8),
     Close(u8),
     ClosePeer(u8),
-    Send { session: u8, to: To, transient: bool, token: Option<u8>, receipt: bool, push: bool, bytes: Bytes },
-    Acknowledge { session: u8, which: Which, read: bool },
-    MarkRead { session: u8, conversation: u8, up_to: Option<u8> },
-    Create { session: u8, shape: NewShape, members: Vec<u8> },
-    Join { session: u8, conversation: u8 },
-    Leave { session: u8, conversation: u8 },
-    Invite { session: u8, conversation: u8, peers: Vec<u8> },
-    Kick { session: u8, conversation: u8, peers: Vec<u8> },
-    Watch { session: u8, peers: Vec<u8> },
-    Unwatch { session: u8, peers: Vec<u8> },
-    QueryOnline { session: u8, peers: Vec<u8> },
-    Members { session: u8, conversation: u8 },
-    Describe { session: u8, conversation: u8 },
-    Count { session: u8, conversation: u8 },
-    Conversations { session: u8 },
-    Unread { session: u8 },
-    History { session: u8, conversation: u8, newest_first: bool, limit: u8, from: Option<(u8, bool)> },
+    Send {
+        session: u8,
+        to: To,
+        transient: bool,
+        token: Option<u8>,
+        receipt: bool,
+        push: bool,
+        bytes: Bytes,
+    },
+    Acknowledge {
+        session: u8,
+        which: Which,
+        read: bool,
+    },
+    MarkRead {
+        session: u8,
+        conversation: u8,
+        up_to: Option<u8>,
+    },
+    Create {
+        session: u8,
+        shape: NewShape,
+        members: Vec<u8>,
+    },
+    Join {
+        session: u8,
+        conversation: u8,
+    },
+    Leave {
+        session: u8,
+        conversation: u8,
+    },
+    Invite {
+        session: u8,
+        conversation: u8,
+        peers: Vec<u8>,
+    },
+    Kick {
+        session: u8,
+        conversation: u8,
+        peers: Vec<u8>,
+    },
+    Watch {
+        session: u8,
+        peers: Vec<u8>,
+    },
+    Unwatch {
+        session: u8,
+        peers: Vec<u8>,
+    },
+    QueryOnline {
+        session: u8,
+        peers: Vec<u8>,
+    },
+    Members {
+        session: u8,
+        conversation: u8,
+    },
+    Describe {
+        session: u8,
+        conversation: u8,
+    },
+    Count {
+        session: u8,
+        conversation: u8,
+    },
+    Conversations {
+        session: u8,
+    },
+    Unread {
+        session: u8,
+    },
+    History {
+        session: u8,
+        conversation: u8,
+        newest_first: bool,
+        limit: u8,
+        from: Option<(u8, bool)>,
+    },
     /// Time goes by; a jump of more than an hour is confirmed at once, or left in doubt.
-    Wait { millis: u64, confirm: bool },
+    Wait {
+        millis: u64,
+        confirm: bool,
+    },
     Commit,
     /// The store writes while other commands come.
     Begin,
-    Finish { fails: bool },
+    Finish {
+        fails: bool,
+    },
     /// Reads of the store wait for the next commit, or are done at once.
     HoldReads(bool),
     /// The engine shuts down and another starts on the same store.
     Restart,
     /// The process ends in the middle, or the power goes.
-    Crash { power: bool },
+    Crash {
+        power: bool,
+    },
 }
 
 /// By which token an open comes.
@@ -92,7 +168,8 @@ fn peers(max: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn open() -> impl Strategy<Value = Command> {
-    let token = prop_oneof![5 => Just(Token::None), 2 => (0u8..4).prop_map(Token::Of), 1 => (0u8..4).prop_map(Token::Used)];
+    let token =
+        prop_oneof![5 => Just(Token::None), 2 => (0u8..4).prop_map(Token::Of), 1 => (0u8..4).prop_map(Token::Used)];
     let some = |max: u8| prop_oneof![2 => Just(None), 3 => (0..max).prop_map(Some)];
     let watch = prop_oneof![2 => Just(Vec::new()), 2 => peers(4)];
     (0..PEERS, some(3), some(2), watch, prop::bool::weighted(0.2), token).prop_map(

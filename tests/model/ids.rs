@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use switchboard::{
-    ConversationId, ConversationInfo, ConversationKind, GapCause, MembershipChange, Message, MessageId,
-    PeerId, Push, Reply, Ticket, Update,
+    ConversationId, ConversationInfo, ConversationKind, GapCause, MembershipChange, Message, MessageId, PeerId, Push,
+    Reply, Ticket, Update,
 };
 
 use super::reference::{Answer, Cause, Change, Info, Kind, Model, Peer, What};
@@ -85,7 +85,13 @@ impl Ids {
     }
 
     /// Whether an update is what was expected.
-    pub(crate) fn check(&mut self, model: &Model, tickets: &HashMap<Ticket, u64>, what: &What, update: &Update) -> Checked {
+    pub(crate) fn check(
+        &mut self,
+        model: &Model,
+        tickets: &HashMap<Ticket, u64>,
+        what: &What,
+        update: &Update,
+    ) -> Checked {
         match (what, update) {
             (What::Reply(number, Ok(answer)), Update::Reply { ticket, result: Ok(reply) }) => {
                 equal("the ticket", tickets.get(ticket), Some(number))?;
@@ -161,8 +167,9 @@ impl Ids {
                 equal("existing", is, existing)?;
                 self.check_info(info, conversation)
             }
-            (Answer::Joined(at), Reply::Joined { conversation })
-            | (Answer::Left(at), Reply::Left { conversation }) => self.bind_conversation(*at, conversation),
+            (Answer::Joined(at), Reply::Joined { conversation }) | (Answer::Left(at), Reply::Left { conversation }) => {
+                self.bind_conversation(*at, conversation)
+            }
             (Answer::Invited(at, peers), Reply::Invited { conversation, peers: is })
             | (Answer::Kicked(at, peers), Reply::Kicked { conversation, peers: is })
             | (Answer::Members(at, peers), Reply::Members { conversation, peers: is }) => {

@@ -65,13 +65,36 @@ pub(crate) struct Expected {
 pub(crate) enum What {
     /// The answer to the request with this number.
     Reply(u64, Result<Answer, Code>),
-    Message { message: usize, offline: bool },
-    Receipt { message: usize, peer: Peer, at: u64 },
-    Presence { online: BTreeSet<Peer>, offline: BTreeSet<Peer> },
-    Membership { conversation: usize, change: Change, by: Peer },
-    Gap { conversation: usize, from: u64, to: u64, count: u64, cause: Cause },
+    Message {
+        message: usize,
+        offline: bool,
+    },
+    Receipt {
+        message: usize,
+        peer: Peer,
+        at: u64,
+    },
+    Presence {
+        online: BTreeSet<Peer>,
+        offline: BTreeSet<Peer>,
+    },
+    Membership {
+        conversation: usize,
+        change: Change,
+        by: Peer,
+    },
+    Gap {
+        conversation: usize,
+        from: u64,
+        to: u64,
+        count: u64,
+        cause: Cause,
+    },
     Closed(Option<Code>),
-    Push { message: usize, badges: BTreeMap<Peer, u64> },
+    Push {
+        message: usize,
+        badges: BTreeMap<Peer, u64>,
+    },
     /// A catch-up of unknown extent, up to its end: after a crash.
     Anything,
 }
@@ -450,7 +473,11 @@ impl Model {
             }
             for watcher in self.watchers(peer) {
                 let (came, went) = news.entry(watcher).or_default();
-                if online { came.insert(peer) } else { went.insert(peer) };
+                if online {
+                    came.insert(peer)
+                } else {
+                    went.insert(peer)
+                };
             }
         }
         for (watcher, (online, offline)) in news {
@@ -875,14 +902,14 @@ impl Model {
             Some(held) => held.active(),
             None => message.to.clone(),
         };
-        let is_one = |session: &usize| members.contains(&self.sessions[*session].peer) && !self.sessions[*session].reading;
+        let is_one =
+            |session: &usize| members.contains(&self.sessions[*session].peer) && !self.sessions[*session].reading;
         self.open_sessions().into_iter().filter(is_one).collect()
     }
 
     fn push(&mut self, me: Peer, message: usize) {
         let Some(conversation) = self.messages[message].conversation else { return };
-        let is_away =
-            |peer: &Peer| *peer != me && !self.is_online(*peer) && !self.peers[usize::from(*peer)].logged_out;
+        let is_away = |peer: &Peer| *peer != me && !self.is_online(*peer) && !self.peers[usize::from(*peer)].logged_out;
         let away: Vec<Peer> = self.conversations[conversation].active().into_iter().filter(is_away).collect();
         if !away.is_empty() {
             let badges = away.into_iter().map(|peer| (peer, self.unread_of(peer).values().sum())).collect();
@@ -942,7 +969,12 @@ impl Model {
         }
     }
 
-    pub(crate) fn mark_read(&mut self, session: usize, conversation: Option<usize>, up_to: Option<usize>) -> Result<(), Code> {
+    pub(crate) fn mark_read(
+        &mut self,
+        session: usize,
+        conversation: Option<usize>,
+        up_to: Option<usize>,
+    ) -> Result<(), Code> {
         let me = self.sessions[session].peer;
         let at = self.of(me, conversation)?;
         let number = match up_to {
@@ -1218,7 +1250,13 @@ impl Model {
         Ok(at)
     }
 
-    pub(crate) fn invite(&mut self, session: usize, conversation: Option<usize>, peers: &[Peer], ticket: u64) -> Result<(), Code> {
+    pub(crate) fn invite(
+        &mut self,
+        session: usize,
+        conversation: Option<usize>,
+        peers: &[Peer],
+        ticket: u64,
+    ) -> Result<(), Code> {
         let at = self.check_change(session, conversation, peers)?;
         let peers: BTreeSet<Peer> = peers.iter().copied().collect();
         self.check_new_members(at, &peers)?;
@@ -1228,7 +1266,13 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn kick(&mut self, session: usize, conversation: Option<usize>, peers: &[Peer], ticket: u64) -> Result<(), Code> {
+    pub(crate) fn kick(
+        &mut self,
+        session: usize,
+        conversation: Option<usize>,
+        peers: &[Peer],
+        ticket: u64,
+    ) -> Result<(), Code> {
         let at = self.check_change(session, conversation, peers)?;
         let peers: BTreeSet<Peer> = peers.iter().copied().collect();
         let (me, active) = (self.sessions[session].peer, self.conversations[at].active());
@@ -1523,7 +1567,11 @@ impl Model {
         }
         for at in 0..self.conversations.len() {
             let members = &mut self.conversations[at].members;
-            let gone: Vec<Peer> = members.iter().filter(|(_, m)| m.left_at.is_some_and(|left| left + 7 * DAY <= now)).map(|(peer, _)| *peer).collect();
+            let gone: Vec<Peer> = members
+                .iter()
+                .filter(|(_, m)| m.left_at.is_some_and(|left| left + 7 * DAY <= now))
+                .map(|(peer, _)| *peer)
+                .collect();
             for peer in gone {
                 self.conversations[at].members.remove(&peer);
                 self.peer(peer).devices.iter_mut().for_each(|device| drop(device.cursors.remove(&at)));
@@ -1534,7 +1582,8 @@ impl Model {
     /// Whether something reached its age in the last `span` milliseconds: it goes at some moment soon.
     pub(crate) fn is_at_an_edge(&self, span: u64) -> bool {
         let passed = |at: u64| at <= self.now && at + span >= self.now;
-        let tokens = self.peers.iter().flat_map(|peer| &peer.tokens).map(|(_, message)| self.messages[*message].at + DAY);
+        let tokens =
+            self.peers.iter().flat_map(|peer| &peer.tokens).map(|(_, message)| self.messages[*message].at + DAY);
         let members = self.conversations.iter().flat_map(|held| held.members.values());
         let left = members.filter_map(|member| Some(member.left_at? + 7 * DAY));
         !self.in_doubt && tokens.chain(left).any(passed)

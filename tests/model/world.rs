@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use switchboard::store::Store;
 use switchboard::{
-    Bound, Commit, Config, ConversationId, Create, Credentials, DeviceId, Draft, Engine, Error, Event, MessageId, NoHooks,
-    Open, Order, Output, Page, PeerId, Reply, Request, ResumeToken, RetryToken, SessionId, SessionRef, Shape, Tag, Target,
-    Ticket, Timestamp, Update,
+    Bound, Commit, Config, ConversationId, Create, Credentials, DeviceId, Draft, Engine, Error, Event, MessageId,
+    NoHooks, Open, Order, Output, Page, PeerId, Reply, Request, ResumeToken, RetryToken, SessionId, SessionRef, Shape,
+    Tag, Target, Ticket, Timestamp, Update,
 };
 
 use super::command::{Bytes, Command, NewShape, PEERS, To, Token, Which};
@@ -262,9 +262,11 @@ impl World {
             return Ok(());
         };
         match command {
-            Command::Join { .. } => self.both(session, Request::Join { conversation, signature: None }, |model, ticket| {
-                model.join(session, at, ticket)
-            }),
+            Command::Join { .. } => {
+                self.both(session, Request::Join { conversation, signature: None }, |model, ticket| {
+                    model.join(session, at, ticket)
+                })
+            }
             Command::Leave { .. } => {
                 self.both(session, Request::Leave { conversation }, |model, ticket| model.leave(session, at, ticket))
             }
@@ -276,12 +278,10 @@ impl World {
                 let request = Request::Kick { conversation, peers: Ids::peers(peers), signature: None };
                 self.both(session, request, |model, ticket| model.kick(session, at, peers, ticket))
             }
-            Command::Members { .. } => {
-                self.both(session, Request::Members { conversation }, |model, ticket| model.members(session, at, ticket))
-            }
-            Command::Describe { .. } => {
-                self.both(session, Request::Describe { conversation }, |model, ticket| model.describe(session, at, ticket))
-            }
+            Command::Members { .. } => self
+                .both(session, Request::Members { conversation }, |model, ticket| model.members(session, at, ticket)),
+            Command::Describe { .. } => self
+                .both(session, Request::Describe { conversation }, |model, ticket| model.describe(session, at, ticket)),
             Command::Count { .. } => {
                 self.both(session, Request::Count { conversation }, |model, ticket| model.count(session, at, ticket))
             }
@@ -345,8 +345,7 @@ impl World {
         }
         self.requests += 1;
         let opened = self.engine.open(open, self.now());
-        let request =
-            OpenRequest { peer, device, tag, watch: watch.to_vec(), reconnect, token: text.map(|_| resumed) };
+        let request = OpenRequest { peer, device, tag, watch: watch.to_vec(), reconnect, token: text.map(|_| resumed) };
         let should = self.model.open(&request, self.requests);
         same("open", opened.as_ref().map(drop).map_err(Error::code), should.map(drop))?;
         let (Ok((id, ticket)), Ok(session)) = (opened, should) else { return Ok(()) };
@@ -520,7 +519,11 @@ impl World {
         const STEPS: u64 = 120_000;
         let until = self.model.now + millis;
         self.trace.push(format!("[{}] waits {millis} ms, confirm {confirm}", self.model.now - START));
-        if millis <= STEPS { self.step_to(until)? } else { self.jump_to(until)? }
+        if millis <= STEPS {
+            self.step_to(until)?
+        } else {
+            self.jump_to(until)?
+        }
         if confirm && self.model.in_doubt {
             self.engine.confirm_time();
             self.model.in_doubt = false;
@@ -700,7 +703,11 @@ impl World {
         let stored = written.or_else(|| self.failed.take().filter(|batch| batch.stored));
         let lossless = stored.is_some() || !power;
         self.model = stored.map_or_else(|| self.durable.clone(), |batch| batch.model);
-        if lossless { self.disk.restart() } else { self.disk.power_cut(self.steps) }
+        if lossless {
+            self.disk.restart()
+        } else {
+            self.disk.power_cut(self.steps)
+        }
         self.start_again(true)
     }
 
@@ -737,7 +744,8 @@ impl World {
             for peer in peers {
                 let actual = self.engine.unread_count_in(&Ids::peer(peer), &id);
                 while self.model.unread_in(peer, at) != actual {
-                    let Some(member) = self.model.conversations[at].members.get_mut(&peer).filter(|m| m.read > 0) else {
+                    let Some(member) = self.model.conversations[at].members.get_mut(&peer).filter(|m| m.read > 0)
+                    else {
                         return Err(format!("after a crash peer {peer} has {actual} unread in conversation {at}"));
                     };
                     member.read -= 1;
@@ -829,7 +837,8 @@ impl World {
 
     fn hear_update(&mut self, session: usize, update: &Update) -> Checked {
         if let Update::Message { message, .. } = update
-            && let Some(at) = self.model.messages.iter().position(|held| message.content.as_text() == Some(&held.content))
+            && let Some(at) =
+                self.model.messages.iter().position(|held| message.content.as_text() == Some(&held.content))
         {
             self.model.sessions[session].seen.push(at);
         }
