@@ -378,6 +378,15 @@ impl Engine {
         if let Some(token) = token.filter(|token| self.retry_tokens.find(sender, token).is_none()) {
             let sent =
                 Sent { conversation, id: stored.id, number: stored.number, timestamp: stored.timestamp, changed: None };
+            // Its row is still to be written: the log tells of it only until the cursors are.
+            self.index.tokens.push(TokenRow {
+                sender: stored.from,
+                conversation,
+                number: stored.number,
+                at,
+                id: *stored.id.as_bytes(),
+                token: token.as_str().to_owned(),
+            });
             self.retry_tokens.note(sender, token, sent);
         }
     }
