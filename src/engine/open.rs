@@ -276,8 +276,13 @@ impl Engine {
                 oldest
             }
         };
-        devices[at].seen_at = now;
+        let seen_before = std::mem::replace(&mut devices[at].seen_at, now);
         devices[at].dirty = true;
+        // One that is new, or back after long, is written at once: a crash would make it unknown, and what its peer's other
+        // devices acknowledge next would be lost to it.
+        if seen_before < now - self.config.device_after / 2 {
+            self.write_peer(peer);
+        }
     }
 
     /// A session's device was there until now.
