@@ -621,7 +621,7 @@ impl Model {
             Some(at) if devices[at].seen_at + 7 * DAY < now => devices[at] = fresh,
             Some(at) => {
                 // A crash may have taken that it was seen lately: then it starts like one unseen for too long.
-                devices[at].copied |= devices[at].uncertain && devices[at].seen_at + 6 * DAY < now;
+                devices[at].copied |= devices[at].uncertain && devices[at].seen_at + 3 * DAY < now;
                 devices[at].seen_at = now;
             }
             None if devices.len() < max => devices.push(fresh),
