@@ -21,6 +21,8 @@ mod ids;
 mod reference;
 #[path = "model/stores.rs"]
 mod stores;
+#[path = "model/stories.rs"]
+mod stories;
 #[path = "model/world.rs"]
 mod world;
 
@@ -92,4 +94,14 @@ fn the_engine_does_what_the_naive_model_says() {
     let transitions = TRANSITIONS.load(Ordering::Relaxed);
     println!("model: {transitions} transitions, 0 mismatches");
     assert!(transitions >= 100_000, "only {transitions} transitions");
+}
+
+#[test]
+fn what_the_model_found_stays_fixed() {
+    let differs = |story: &stories::Story| {
+        let lived = std::panic::catch_unwind(|| live((story.disk)(), &story.commands).1);
+        lived.unwrap_or_else(|_| Err("a panic".to_owned())).err()
+    };
+    let again: Vec<_> = stories::all().iter().filter_map(|story| Some((story.told, differs(story)?))).collect();
+    assert!(again.is_empty(), "{again:#?}");
 }
