@@ -261,6 +261,8 @@ pub(crate) struct Conversations {
     by_number: FxHashMap<u64, u32>,
     /// Direct conversations by their sorted members, and unique and temporary ones by their members of now.
     by_set: FxHashMap<(Set, SmallVec<[u32; 4]>), u32>,
+    /// Unique groups that came to have the members of another one: each is found once those before it are not.
+    by_set_later: FxHashMap<(Set, SmallVec<[u32; 4]>), Vec<u32>>,
     next_number: u64,
 }
 
@@ -279,6 +281,7 @@ impl Conversations {
             by_id: KeyedTable::new(keying),
             by_number: FxHashMap::default(),
             by_set: FxHashMap::default(),
+            by_set_later: FxHashMap::default(),
             next_number: 1,
         }
     }
@@ -338,19 +341,31 @@ impl Conversations {
         Some((set, conversation.active_members().collect()))
     }
 
-    /// Makes a conversation found by its members of now, unless another is.
+    /// Makes a conversation found by its members of now, as soon as no other is.
     pub(crate) fn note_set(&mut self, slot: u32) {
-        if let Some(key) = self.set_key(slot) {
-            self.by_set.entry(key).or_insert(slot);
+        let Some(key) = self.set_key(slot) else { return };
+        let first = *self.by_set.entry(key.clone()).or_insert(slot);
+        if first != slot {
+            self.by_set_later.entry(key).or_default().push(slot);
         }
     }
 
     /// Makes a conversation not found by its members of now: before they change.
     pub(crate) fn forget_set(&mut self, slot: u32) {
-        if let Some(key) = self.set_key(slot)
-            && self.by_set.get(&key) == Some(&slot)
-        {
-            self.by_set.remove(&key);
+        let Some(key) = self.set_key(slot) else { return };
+        let is_first = self.by_set.get(&key) == Some(&slot);
+        let later = self.by_set_later.get_mut(&key);
+        let next = later.and_then(|later| {
+            later.retain(|other| *other != slot);
+            if is_first && !later.is_empty() { Some(later.remove(0)) } else { None }
+        });
+        if self.by_set_later.get(&key).is_some_and(Vec::is_empty) {
+            self.by_set_later.remove(&key);
+        }
+        match next {
+            Some(next) => drop(self.by_set.insert(key, next)),
+            None if is_first => drop(self.by_set.remove(&key)),
+            None => {}
         }
     }
 
