@@ -163,9 +163,11 @@ impl Ids {
                 equal("the changed content", &accepted.changed, &None)
             }
             (Answer::Online(peers), Reply::Online(is)) => equal("who is online", is, &Self::names(peers)),
-            (Answer::Created { info, existing }, Reply::Created { conversation, existing: is }) => {
+            (Answer::Created { infos, existing }, Reply::Created { conversation, existing: is }) => {
                 equal("existing", is, existing)?;
-                self.check_info(info, conversation)
+                let at = self.find_conversation(&conversation.id);
+                let known = infos.iter().find(|info| Some(info.conversation) == at);
+                self.check_info(known.unwrap_or(&infos[0]), conversation)
             }
             (Answer::Joined(at), Reply::Joined { conversation }) | (Answer::Left(at), Reply::Left { conversation }) => {
                 self.bind_conversation(*at, conversation)

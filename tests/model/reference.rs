@@ -103,10 +103,17 @@ pub(crate) enum What {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
-    Opened { online: BTreeSet<Peer>, room: Option<usize> },
+    Opened {
+        online: BTreeSet<Peer>,
+        room: Option<usize>,
+    },
     Accepted(usize),
     Online(BTreeSet<Peer>),
-    Created { info: Info, existing: bool },
+    /// Made, or found: one of these.
+    Created {
+        infos: Vec<Info>,
+        existing: bool,
+    },
     Joined(usize),
     Left(usize),
     Invited(usize, BTreeSet<Peer>),
@@ -115,7 +122,10 @@ pub(crate) enum Answer {
     Conversation(Info),
     Conversations(Vec<Info>),
     Count(u64),
-    History { messages: Vec<usize>, more: bool },
+    History {
+        messages: Vec<usize>,
+        more: bool,
+    },
     Unread(BTreeMap<usize, u64>),
     Done,
 }
@@ -1091,15 +1101,8 @@ impl Model {
         (0..self.conversations.len()).filter(is_it).collect()
     }
 
-    /// Makes a conversation, or finds one: `chosen` says which the engine found, where several fit.
-    pub(crate) fn create(
-        &mut self,
-        session: usize,
-        shape: Shape,
-        members: &[Peer],
-        ticket: u64,
-        chosen: impl FnOnce(&[usize]) -> usize,
-    ) -> Result<(), Code> {
+    /// Makes a conversation, or finds one: any, where several have come to have the same members.
+    pub(crate) fn create(&mut self, session: usize, shape: Shape, members: &[Peer], ticket: u64) -> Result<(), Code> {
         let me = self.sessions[session].peer;
         let members: BTreeSet<Peer> = match shape {
             Shape::Room => BTreeSet::new(),
@@ -1107,8 +1110,8 @@ impl Model {
         };
         let found = self.check_create(shape, &members)?;
         if !found.is_empty() {
-            let info = self.info(chosen(&found));
-            self.reply(session, ticket, Answer::Created { info, existing: true });
+            let infos = found.into_iter().map(|at| self.info(at)).collect();
+            self.reply(session, ticket, Answer::Created { infos, existing: true });
             return Ok(());
         }
         let kind = match shape {
@@ -1125,8 +1128,8 @@ impl Model {
         if shape == Shape::Room {
             self.enter_room(session, at);
         }
-        let info = self.info(at);
-        self.reply(session, ticket, Answer::Created { info, existing: false });
+        let infos = vec![self.info(at)];
+        self.reply(session, ticket, Answer::Created { infos, existing: false });
         let others: BTreeSet<Peer> = members.into_iter().filter(|peer| *peer != me).collect();
         self.tell_change(session, at, &others, Change::Joined, Change::MembersJoined(others.clone()));
         Ok(())

@@ -93,6 +93,20 @@ fn deliveries() -> Vec<Story> {
             ],
         ),
         story(
+            "the unique group of two peers was not found once another that had the same members had lost one",
+            Disk::memory,
+            vec![
+                open(0, None),
+                open(1, None),
+                create(0, NewShape::Unique, &[1]),
+                Command::Leave { session: 1, conversation: 0 },
+                create(0, NewShape::Unique, &[1]),
+                Command::Join { session: 1, conversation: 0 },
+                Command::Leave { session: 1, conversation: 1 },
+                create(0, NewShape::Unique, &[1]),
+            ],
+        ),
+        story(
             "a jump of the clock that nobody had confirmed ended a temporary conversation",
             Disk::memory,
             vec![

@@ -448,10 +448,7 @@ impl World {
         };
         let request = Request::Create(Create::new(wanted, Ids::peers(members)));
         let before = self.model.conversations.len();
-        // Several may have come to have the same members: any of them will do, the reply tells which.
-        self.both(session, request, |model, ticket| {
-            model.create(session, should, members, ticket, |found| found.first().copied().unwrap_or_default())
-        })?;
+        self.both(session, request, |model, ticket| model.create(session, should, members, ticket))?;
         if before < self.model.conversations.len() && should != reference::Shape::Room {
             let me = Ids::peer(self.model.sessions[session].peer);
             let known = self.engine.conversations_of(&me);
