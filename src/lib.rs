@@ -15,6 +15,9 @@ mod log;
 pub mod message;
 pub mod output;
 mod peer;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod probes;
 mod recent;
 pub mod record;
 pub mod request;

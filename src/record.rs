@@ -11,12 +11,12 @@
 //! ```
 //! Integers of the envelope are little-endian.
 
-pub(crate) use bincode::{BorrowDecode, Encode};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::read::{BorrowReader, Reader};
 use bincode::de::{Decoder, DecoderImpl};
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
+pub(crate) use bincode::{BorrowDecode, Encode};
 
 /// The version that is written, and the only one that is read.
 pub const VERSION: u8 = 1;
