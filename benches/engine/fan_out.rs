@@ -25,14 +25,10 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             let hub = hosts::hub();
             let sessions = hosts::sessions(&hub, size + 1);
             let group = hosts::group(&sessions);
-            let mut updates = Vec::with_capacity(8);
+            let (mut ready, mut updates) = (Vec::new(), Vec::with_capacity(8));
             bencher.iter(|| {
                 sessions[0].send(Draft::to_conversation(group.clone(), hosts::body())).unwrap();
-                for session in &sessions {
-                    session.drain(&mut updates, 8);
-                    black_box(&updates);
-                    updates.clear();
-                }
+                hosts::drain_ready(&hub, &mut ready, &mut updates)
             });
         });
         group.bench_function(BenchmarkId::new("engine", size), |bencher| engine(bencher, size));

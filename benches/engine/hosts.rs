@@ -1,12 +1,13 @@
 //! What the groups share: engines, hubs and names.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use switchboard::store::Store;
 use switchboard::store::memory::MemoryStore;
 use switchboard::{
     Clock, Config, ConversationId, Create, Engine, Hub, HubConfig, NoHooks, Open, Output, PeerId, Reply, Request,
-    SessionHandle, Shape, Ticket, Timestamp, Update,
+    SessionHandle, SessionId, Shape, Ticket, Timestamp, Update,
 };
 
 /// The body of every message.
@@ -76,4 +77,16 @@ pub(crate) fn drain(engine: &mut Engine, now: Timestamp, mut deliver: impl FnMut
             deliver(delivery);
         }
     }
+}
+
+/// What a polling host does: takes the sessions that have something, and drains each. Says how much there was.
+pub(crate) fn drain_ready(hub: &Hub, ready: &mut Vec<SessionId>, updates: &mut Vec<Arc<Update>>) -> usize {
+    hub.ready().take_into(ready);
+    let mut count = 0;
+    for session in ready.drain(..) {
+        hub.drain(session, updates, 8);
+        count += black_box(&*updates).len();
+        updates.clear();
+    }
+    count
 }

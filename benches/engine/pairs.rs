@@ -7,7 +7,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput};
 use crossbeam_channel::bounded;
 use dashmap::DashMap;
-use switchboard::{Draft, PeerId, SessionHandle};
+use switchboard::{Draft, PeerId};
 
 use crate::hosts;
 
@@ -35,13 +35,12 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let names: Vec<PeerId> = (0..PEERS).map(hosts::peer).collect();
     let mut send = |name: &str, transient: bool| {
         group.bench_function(name, |bencher| {
-            let mut updates = Vec::with_capacity(8);
+            let (mut ready, mut updates) = (Vec::new(), Vec::with_capacity(8));
             bencher.iter(|| {
                 for &(from, to) in &pairs {
                     let draft = Draft::to_peer(names[to].clone(), hosts::body());
                     sessions[from].send(if transient { draft.transient() } else { draft }).unwrap();
-                    take(&sessions[to], &mut updates);
-                    take(&sessions[from], &mut updates);
+                    hosts::drain_ready(&hub, &mut ready, &mut updates);
                 }
             });
         });
@@ -49,12 +48,6 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     send("hub", false);
     send("hub_transient", true);
     group.finish();
-}
-
-fn take(session: &SessionHandle, updates: &mut Vec<Arc<switchboard::Update>>) {
-    session.drain(updates, 8);
-    black_box(&updates);
-    updates.clear();
 }
 
 /// The same pairs in every run.
