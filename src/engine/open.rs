@@ -168,10 +168,12 @@ impl Engine {
 
     /// Makes the session, or wakes the paused one that it continues.
     fn stage_open(&mut self, open: &Open, admission: &Admission) -> u32 {
-        let peer = self.peers.intern(&open.peer);
-        if let Some(holder) = self.tag_holder(peer, open, admission.resumes) {
+        let known = self.peers.find(&open.peer);
+        if let Some(holder) = known.and_then(|peer| self.tag_holder(peer, open, admission.resumes)) {
             self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
         }
+        // Only now: a peer whose one session was just pushed off is forgotten.
+        let peer = self.peers.intern(&open.peer);
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
         }
