@@ -113,12 +113,15 @@ impl Engine {
         parts
     }
 
-    /// A device's cursor in a conversation: where it has none, the furthest of its peer, else the beginning of its
-    /// membership.
+    /// A device's cursor in a conversation: where a known device has none, the beginning of its membership, for the
+    /// conversation is newer than the device; an unknown device starts at the furthest cursor of its peer.
     pub(super) fn cursor(&self, peer: u32, device: Option<usize>, conversation: u32) -> Cursor {
         let held = &self.peers[peer];
-        let own = device.and_then(|at| held.devices.get(at)?.cursors.get(&conversation));
-        own.or_else(|| held.furthest(conversation)).cloned().unwrap_or_else(|| {
+        let cursor = match device.and_then(|at| held.devices.get(at)) {
+            Some(device) => device.cursors.get(&conversation),
+            None => held.furthest(conversation),
+        };
+        cursor.cloned().unwrap_or_else(|| {
             let member = self.conversations[conversation].members.get(&peer);
             Cursor::at(member.and_then(|member| member.spans.first()).map_or(0, |span| span.0))
         })
