@@ -437,6 +437,7 @@ impl Engine {
         if !is_room {
             let device = message.device.clone();
             self.count_message(slot, number, actor.peer, device.as_ref(), narrowed.as_deref());
+            self.count_copies(actor, slot, number);
             self.recent.note(id, self.whereabouts(slot, &message));
         }
         if let Some(session) = actor.session
@@ -502,6 +503,18 @@ impl Engine {
             }
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);
+        }
+    }
+
+    /// The sender's other sessions get a copy, which nobody acknowledges: it counts as received where it is delivered.
+    fn count_copies(&mut self, actor: Actor, slot: u32, number: u64) {
+        if !self.conversations[slot].members.contains_key(&actor.peer) {
+            return;
+        }
+        for session in self.peers[actor.peer].sessions.clone() {
+            if self.sessions[session].flow == Flow::Live {
+                self.acknowledge_range(session, slot, number, number);
+            }
         }
     }
 
