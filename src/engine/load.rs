@@ -246,7 +246,8 @@ impl Engine {
             let slot = engine.conversations.by_number(keys::number(key, 0));
             let peer = engine.peers.by_number(keys::number(key, 1));
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
-            let member = row.into_member();
+            let mut member = row.into_member();
+            member.skip_absences();
             engine.conversations.forget_set(slot);
             if let Some(left_at) = member.left_at {
                 engine.former.entry(left_at).or_default().push((slot, peer));
@@ -271,6 +272,7 @@ impl Engine {
                 if let Some(member) = slot.and_then(|slot| engine.conversations[slot].members.get_mut(&peer)) {
                     member.read = cursor.received;
                     member.uncounted = cursor.beyond;
+                    member.skip_absences();
                 }
             }
             Ok(())
