@@ -258,6 +258,7 @@ impl Engine {
 
     pub(super) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
         let receipt_to = if message.receipt { self.peers.find(&message.from) } else { None };
+        let conversation = self.conversations[conversation].number;
         Whereabouts { conversation, number: message.number.unwrap_or_default(), receipt_to }
     }
 

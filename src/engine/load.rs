@@ -370,13 +370,8 @@ impl Engine {
         let at = stored.timestamp.as_millis();
         self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
         if let Some(token) = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok()) {
-            let sent = Sent {
-                conversation: slot,
-                id: stored.id,
-                number: stored.number,
-                timestamp: stored.timestamp,
-                changed: None,
-            };
+            let sent =
+                Sent { conversation, id: stored.id, number: stored.number, timestamp: stored.timestamp, changed: None };
             self.retry_tokens.note(sender, token, sent);
         }
     }
@@ -386,8 +381,8 @@ impl Engine {
         self.each_row(b't', |engine, key, row| {
             let row: TokenRow = record::open(Kind::Tokens, key, row)?;
             let sender = engine.peers.by_number(row.sender);
-            let conversation = engine.conversations.by_number(row.conversation);
-            let (Some(sender), Some(conversation)) = (sender, conversation) else { return Ok(()) };
+            let known = engine.conversations.by_number(row.conversation).is_some();
+            let Some(sender) = sender.filter(|_| known) else { return Ok(()) };
             let token = RetryToken::new(&row.token).map_err(|_| record::RecordError::Malformed)?;
             let timestamp = Timestamp::from_millis(row.at);
             if timestamp >= limit && engine.retry_tokens.find(sender, &token).is_none() {
@@ -395,7 +390,7 @@ impl Engine {
                 engine.retry_tokens.note(
                     sender,
                     token,
-                    Sent { conversation, id, number: row.number, timestamp, changed: None },
+                    Sent { conversation: row.conversation, id, number: row.number, timestamp, changed: None },
                 );
             }
             Ok(())

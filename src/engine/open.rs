@@ -138,7 +138,7 @@ impl Engine {
                 let held = &self.sessions[slot];
                 let same = self.peers[held.peer].id == open.peer && held.rare.device == open.device;
                 let grows = open.super_peer && !held.super_peer;
-                if !same || grows || held.state == State::Opening {
+                if !same || grows || held.state == State::Opening || self.is_over(slot) {
                     return Err(Error::TokenExpired);
                 }
                 Ok(Admission { resumes: Some(slot), key: held.rare.key, nonce: None })
@@ -202,7 +202,13 @@ impl Engine {
 
     /// A paused session of the same device.
     fn paused_on(&self, peer: u32, device: Option<&DeviceId>) -> Option<u32> {
-        self.peers[peer].paused.iter().copied().find(|slot| self.sessions[*slot].rare.device.as_ref() == device)
+        let is_theirs = |slot: &u32| self.sessions[*slot].rare.device.as_ref() == device && !self.is_over(*slot);
+        self.peers[peer].paused.iter().copied().find(is_theirs)
+    }
+
+    /// Whether a pause has lasted too long, though its timer has not gone off yet.
+    fn is_over(&self, slot: u32) -> bool {
+        matches!(self.sessions[slot].state, State::Paused(until) if until <= self.now)
     }
 
     /// Takes a session out of its pause, or away from the transport that still holds it, for a new tenant.

@@ -123,7 +123,11 @@ impl Engine {
     /// Whether another answer may wait for the host.
     fn may_answer(&self) -> Result<(), Error> {
         let max = self.config.outputs_max;
-        if self.gate.outputs() >= max { Err(Error::OverLimit { limit: "outputs_max", max: max as u64 }) } else { Ok(()) }
+        if self.gate.outputs() >= max {
+            Err(Error::OverLimit { limit: "outputs_max", max: max as u64 })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_peers(&self, actor: Actor, named: &[PeerId], transient: bool) -> Result<Checked, Error> {
@@ -234,7 +238,8 @@ impl Engine {
             return true;
         }
         let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
-        let Some(conversation) = self.conversations.get(sent.conversation) else { return false };
+        let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
+        let conversation = &self.conversations[slot];
         let accepted = Accepted {
             conversation: conversation.id.clone(),
             id: sent.id,
@@ -433,7 +438,7 @@ impl Engine {
         self.note_accepted(&message, slot, number, sender);
         if let Some(token) = token {
             let sent = Sent {
-                conversation: slot,
+                conversation: conversation_number,
                 id,
                 number,
                 timestamp: message.timestamp,
