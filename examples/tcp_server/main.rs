@@ -102,7 +102,9 @@ fn watch_events(hub: Hub) -> Result<(), Failure> {
                 Event::StoreRecovered => eprintln!("messages are stored again"),
                 Event::StoreStalled => eprintln!("the disk does not answer"),
                 Event::RecordDamaged { error } => eprintln!("a damaged record is left out: {error}"),
-                Event::SignatureRefused { peer, cause } => eprintln!("signature of {:?} refused: {cause}", peer.as_str()),
+                Event::SignatureRefused { peer, cause } => {
+                    eprintln!("signature of {:?} refused: {cause}", peer.as_str())
+                }
                 Event::TimeJumped { from, to } => {
                     eprintln!("the clock jumped by {:?}: nothing expires until the next start", to.since(from));
                 }
@@ -151,7 +153,8 @@ impl Server {
         // Half the places are kept for those who have logged in: strangers cannot crowd out everyone.
         if everyone >= self.connections_max || strangers > self.connections_max / 2 {
             socket.set_nonblocking(true)?;
-            let _ = (&socket).write(b"{\"cmd\":\"error\",\"code\":4318,\"reason\":\"over the limit connections_max\"}\n");
+            let _ =
+                (&socket).write(b"{\"cmd\":\"error\",\"code\":4318,\"reason\":\"over the limit connections_max\"}\n");
             return Ok(());
         }
         let link = Arc::new(Link::new(socket, Arc::clone(&self.config), self.hub.now())?);
