@@ -325,7 +325,7 @@ impl Engine {
         };
         // With nothing staged for it, an open need not wait for a store that is slow.
         if admission.nonce.is_some() {
-            self.reply(actor, Reply::Opened(opened))
+            self.reply(actor, Reply::Opened(Box::new(opened)))
         } else {
             self.reply_opened(actor, opened)
         }
@@ -344,7 +344,7 @@ impl Engine {
     fn reply_opened(&mut self, actor: Actor, opened: Opened) {
         let slot = actor.session.map_or(0, |session| session.slot);
         self.sessions[slot].opened_with = 0;
-        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(opened))));
+        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(Box::new(opened)))));
     }
 
     /// The room that a session was in goes on, where it is still there.

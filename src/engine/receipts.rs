@@ -1,6 +1,7 @@
 //! What was received and read, and what is not read yet.
 
 use crate::conversation::ConversationKind;
+use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
 use crate::output::{Reply, Unread, Update};
@@ -58,13 +59,19 @@ impl Engine {
             return;
         }
         let Some(at) = self.peers[peer].device(self.sessions[session].rare.device.as_ref()) else { return };
-        let mut cursor = self.cursor(peer, Some(at), conversation);
-        cursor.acknowledge(first, last, self.config.acknowledged_beyond_max);
-        let device = &mut self.peers[peer].devices[at];
-        device.cursors.insert(conversation, cursor);
-        device.dirty = true;
-        device.seen_at = self.now;
+        self.move_cursor(peer, at, conversation, (first, last));
+        self.peers[peer].devices[at].seen_at = self.now;
         self.mark_dirty(peer);
+    }
+
+    /// Moves the cursor of one of a peer's devices over the numbers from the first to the second.
+    pub(super) fn move_cursor(&mut self, peer: u32, at: usize, conversation: u32, numbers: (u64, u64)) {
+        let known = self.peers[peer].devices[at].cursors.contains_key(&conversation);
+        let fresh = if known { Cursor::default() } else { self.cursor(peer, Some(at), conversation) };
+        let device = &mut self.peers[peer].devices[at];
+        let cursor = device.cursors.entry(conversation).or_insert(fresh);
+        cursor.acknowledge(numbers.0, numbers.1, self.config.acknowledged_beyond_max);
+        device.dirty = true;
     }
 
     fn read_to(&mut self, peer: u32, conversation: u32, number: u64) {
