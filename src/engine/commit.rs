@@ -211,6 +211,7 @@ impl Engine {
             self.index.written_to = self.position;
             let position = self.position;
             self.put_row(Kind::Meta, keys::meta("written_to"), &position);
+            self.reserve();
         }
     }
 
