@@ -180,6 +180,11 @@ impl World {
         self.take_outputs();
     }
 
+    /// What whoever commits does about once a second.
+    pub(crate) fn maintain(&mut self) {
+        self.store.maintain().unwrap();
+    }
+
     /// Gives everyone what is theirs.
     pub(crate) fn pump(&mut self) {
         self.take_outputs();
