@@ -168,7 +168,7 @@ impl Engine {
             self.deliver_now(session, update, crate::Class::Reply);
             self.pause_slot(slot);
         }
-        self.write_cursors();
+        self.write_all_cursors();
         self.gate.end_operation();
     }
 }

@@ -234,6 +234,11 @@ impl Engine {
             let members: Vec<u32> = row.members.iter().filter_map(|number| engine.peers.by_number(*number)).collect();
             conversation.active = members.len();
             conversation.members = members.iter().map(|peer| (*peer, Member::joined_after(0))).collect();
+            if kind == ConversationKind::Direct {
+                let mut names: Vec<PeerId> = members.iter().map(|peer| engine.peers[*peer].id.clone()).collect();
+                names.sort_unstable();
+                conversation.names = Some(names.into());
+            }
             let slot = engine.conversations.insert(conversation);
             members.into_iter().for_each(|peer| engine.peers[peer].enter(slot));
             Ok(())
@@ -322,7 +327,8 @@ impl Engine {
             conversation.last_position = position;
             conversation.last_at = at;
             self.position = self.position.max(position);
-            self.now = self.now.max(at);
+            // The ids of this life come after those of the last, which may have ended in this very millisecond.
+            self.now = self.now.max(at + std::time::Duration::from_millis(1));
         }
         self.report_damage(reader.damaged);
         Ok(())

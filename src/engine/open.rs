@@ -291,6 +291,16 @@ impl Engine {
             }
         };
         devices[at].seen_at = now;
+        devices[at].dirty = true;
+    }
+
+    /// A session's device was there until now.
+    fn saw_device(&mut self, slot: u32) {
+        let (peer, now) = (self.sessions[slot].peer, self.now);
+        let Some(at) = self.peers[peer].device(self.sessions[slot].rare.device.as_ref()) else { return };
+        let device = &mut self.peers[peer].devices[at];
+        device.seen_at = now;
+        device.dirty = true;
     }
 
     fn furthest_cursors(&self, peer: u32) -> rustc_hash::FxHashMap<u32, crate::cursor::Cursor> {
@@ -359,11 +369,13 @@ impl Engine {
         self.sessions.count_open(1);
         self.presence_changed(peer);
         self.forget_reach(peer);
+        self.mark_dirty(peer);
     }
 
     /// The session is attached no more: its peer is offline where it was the last.
     fn leave_online(&mut self, slot: u32) {
         let peer = self.sessions[slot].peer;
+        self.saw_device(slot);
         self.peers[peer].sessions.retain(|open| *open != slot);
         self.sessions.count_open(-1);
         if let Some(room) = self.sessions[slot].room {
