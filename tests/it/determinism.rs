@@ -36,7 +36,7 @@ fn step(random: &mut Random, world: &World, at: usize) -> String {
     let (who, peer, other, group) = (random.of(&SESSIONS), random.of(&PEERS), random.of(&PEERS), random.of(&GROUPS));
     let seen: Vec<&String> = world.seen.keys().collect();
     let text = if seen.is_empty() { None } else { Some(seen[random.below(seen.len())].clone()) };
-    let words = |text: &String| !text.contains(' ');
+    let words = |text: &String| !text.is_empty() && !text.contains(' ');
     match random.below(44) {
         0..4 => {
             format!("{who} opens {}", random.of(&["", "", "tag t", "tag t reconnecting", "watch a, b, c", "account x"]))

@@ -396,6 +396,7 @@ impl World {
     }
 
     pub(crate) fn open(&mut self, name: &str, open: Open) {
+        self.let_go(name, &open);
         match self.engine.open(open, self.now) {
             Ok((session, _)) => {
                 self.attached.insert((session.slot(), session.generation()), name.to_owned());
@@ -410,6 +411,17 @@ impl World {
             Err(error) => self.say_refused(&error),
         }
         self.pump();
+    }
+
+    /// A client that opens again has lost its transport: as a connection does, the host pauses the former session. A token
+    /// takes it over from wherever it is.
+    fn let_go(&mut self, name: &str, open: &Open) {
+        let former = self.client(name).id.filter(|_| !matches!(open.credentials, Credentials::Token(_)));
+        if let Some(session) = former {
+            self.attached.remove(&(session.slot(), session.generation()));
+            self.engine.pause(session, self.now);
+            self.client(name).id = None;
+        }
     }
 
     pub(crate) fn resuming(&mut self, name: &str) -> Open {
