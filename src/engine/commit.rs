@@ -238,6 +238,7 @@ impl Engine {
             self.index.written_to = self.round_position;
             let position = self.round_position;
             self.put_row(Kind::Meta, keys::meta("written_to"), &position);
+            self.reserve();
         }
     }
 

@@ -194,7 +194,12 @@ impl Engine {
     pub(super) fn count(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let count = self.count_in(slot);
-        self.reply_now(actor, Ok(Reply::Count(count)));
+        // Who is in a room is in no store; who is a member may be staged.
+        if self.conversations[slot].kind == ConversationKind::Room {
+            self.reply_now(actor, Ok(Reply::Count(count)));
+        } else {
+            self.reply(actor, Reply::Count(count));
+        }
         Ok(())
     }
 

@@ -106,7 +106,7 @@ impl Engine {
     /// What the session's peer has not read, sorted by conversation id.
     pub(super) fn unread(&mut self, actor: Actor) -> Result<(), Error> {
         let unread = self.unread_of(actor.peer);
-        self.reply_now(actor, Ok(Reply::Unread(unread)));
+        self.reply(actor, Reply::Unread(unread));
         Ok(())
     }
 

@@ -67,12 +67,14 @@ impl Engine {
         let lane = self.lane(actor, &checked.place);
         if self.parked.is_held(&lane) {
             self.may_park()?;
+            self.peers[actor.peer].pinned += 1;
             self.parked.hold(lane, actor, draft);
             return Ok(());
         }
         match self.ask_message(actor, &draft, &checked)? {
             Answer::Defer => {
                 self.may_park()?;
+                self.peers[actor.peer].pinned += 1;
                 self.park(actor.ticket, Command::Send { actor, draft, lane, also: Vec::new() });
                 Ok(())
             }

@@ -67,11 +67,14 @@ impl Engine {
     }
 
     fn watch_one(&mut self, session: u32, peer: &PeerId) -> u32 {
-        let peer = self.peers.intern(peer);
-        // Those who watch it already are told what changed first, so that the newcomer does not hear it twice.
-        if self.changed.remove(&peer) {
-            self.tell_presence_of(&[peer]);
+        // Those who watch it already are told what changed first, so that the newcomer does not hear it twice. A peer whom
+        // nobody watches and of whom nothing is left is forgotten by that.
+        if let Some(known) = self.peers.find(peer)
+            && self.changed.remove(&known)
+        {
+            self.tell_presence_of(&[known]);
         }
+        let peer = self.peers.intern(peer);
         let watched = &mut self.sessions[session].watched;
         if let Err(at) = watched.binary_search(&peer) {
             watched.insert(at, peer);

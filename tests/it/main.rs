@@ -1,6 +1,9 @@
 //! The engine from outside: text scenarios, the rows of faults, determinism and the floors of the house.
 
 mod commands;
+mod determinism;
+mod faults;
 mod hooks;
 mod scenarios;
+mod wired;
 mod world;

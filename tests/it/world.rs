@@ -39,6 +39,27 @@ pub(crate) struct Client {
     broken: Option<u32>,
     lagging: bool,
     pub(crate) dropped: usize,
+    /// The last number that this session got, conversation by conversation.
+    last: BTreeMap<ConversationId, u64>,
+    is_open: bool,
+}
+
+impl Client {
+    /// Each session sees every conversation in order, and nothing of it twice.
+    fn check_order(&mut self, message: &Message) {
+        let Some(number) = message.number else { return };
+        let last = self.last.insert(message.conversation.clone(), number).unwrap_or_default();
+        assert!(number > last, "{} got #{number} after #{last} of {}", self.peer, message.conversation);
+    }
+
+    /// The first that a session hears is that it is open, or why it is not.
+    fn check_open(&mut self, update: &Update) {
+        match update {
+            Update::Reply { result: Ok(Reply::Opened(_)), .. } => self.is_open = true,
+            Update::Reply { result: Err(_), .. } | Update::Closed { .. } => {}
+            _ => assert!(self.is_open, "{} hears before it is open: {update:?}", self.peer),
+        }
+    }
 }
 
 /// What a test knows of a message by its text.
@@ -180,6 +201,11 @@ impl World {
         self.take_outputs();
     }
 
+    /// What whoever commits does about once a second.
+    pub(crate) fn maintain(&mut self) {
+        self.store.maintain().unwrap();
+    }
+
     /// Gives everyone what is theirs.
     pub(crate) fn pump(&mut self) {
         self.take_outputs();
@@ -291,7 +317,10 @@ impl World {
 
     /// The session reads everything at once again.
     pub(crate) fn read_freely(&mut self, name: &str) {
-        while self.clients[name].lagging || !self.clients[name].outbox.is_empty() {
+        for _ in 0..1_000 {
+            if !self.client(name).lagging && self.client(name).outbox.is_empty() {
+                break;
+            }
             self.read_on(name);
         }
         self.client(name).room = None;
@@ -310,6 +339,7 @@ impl World {
 
     /// What a client does with an update.
     fn take(&mut self, name: &str, update: &Update) {
+        self.client(name).check_open(update);
         match update {
             Update::Reply { ticket, result } => {
                 if let Ok(Reply::Opened(opened)) = result {
@@ -324,6 +354,7 @@ impl World {
                 self.say(&format!("{name} <- {text}"));
             }
             Update::Message { message, offline } => {
+                self.client(name).check_order(message);
                 if message.number.is_some() && message.from != self.client(name).peer {
                     self.client(name).unacknowledged.push(message.id);
                 }
@@ -353,6 +384,8 @@ impl World {
             broken: None,
             lagging: false,
             dropped: 0,
+            last: BTreeMap::new(),
+            is_open: false,
         })
     }
 
@@ -363,6 +396,7 @@ impl World {
     }
 
     pub(crate) fn open(&mut self, name: &str, open: Open) {
+        self.let_go(name, &open);
         match self.engine.open(open, self.now) {
             Ok((session, _)) => {
                 self.attached.insert((session.slot(), session.generation()), name.to_owned());
@@ -370,11 +404,24 @@ impl World {
                 client.id = Some(session);
                 client.unacknowledged.clear();
                 client.outbox.clear();
+                client.last.clear();
+                client.is_open = false;
                 (client.is_live, client.lagging, client.broken) = (false, false, None);
             }
             Err(error) => self.say_refused(&error),
         }
         self.pump();
+    }
+
+    /// A client that opens again has lost its transport: as a connection does, the host pauses the former session. A token
+    /// takes it over from wherever it is.
+    fn let_go(&mut self, name: &str, open: &Open) {
+        let former = self.client(name).id.filter(|_| !matches!(open.credentials, Credentials::Token(_)));
+        if let Some(session) = former {
+            self.attached.remove(&(session.slot(), session.generation()));
+            self.engine.pause(session, self.now);
+            self.client(name).id = None;
+        }
     }
 
     pub(crate) fn resuming(&mut self, name: &str) -> Open {
