@@ -127,8 +127,10 @@ impl Engine {
             return self.stage_temporary(conversation, &peers, life);
         }
         let slot = self.conversations.insert(conversation);
-        self.add_members(slot, &peers);
-        self.write_conversation(slot);
+        match create.shape {
+            Shape::Room => self.write_conversation(slot),
+            _ => drop(self.add_members(slot, &peers)),
+        }
         slot
     }
 

@@ -175,6 +175,8 @@ impl Engine {
         }
         // Only now: a peer whose one session was just pushed off is forgotten.
         let peer = self.peers.intern(&open.peer);
+        // The watch list that goes may be all that the peer is known by.
+        self.peers[peer].pinned += 1;
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
         }
@@ -197,6 +199,7 @@ impl Engine {
         };
         self.set_up(slot, open, admission);
         self.join_online(slot);
+        self.peers[peer].pinned -= 1;
         slot
     }
 
@@ -428,7 +431,11 @@ impl Engine {
 
     /// Forgets a session that is attached no more.
     fn drop_session(&mut self, slot: u32) {
+        // A session may watch its own peer, and that may be all that the peer is known by.
+        let peer = self.sessions[slot].peer;
+        self.peers[peer].pinned += 1;
         self.watch_only(slot, &[]);
+        self.peers[peer].pinned -= 1;
         let Some(session) = self.sessions.remove(slot) else { return };
         self.peers[session.peer].paused.retain(|paused| *paused != slot);
         self.peers.forget(session.peer);

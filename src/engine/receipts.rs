@@ -19,8 +19,7 @@ impl Engine {
             return Err(Error::OverLimit { limit: "ids in one acknowledgement", max: IDS_MAX as u64 });
         }
         for id in ids {
-            let Some(at) = self.locate(session.slot, id) else { continue };
-            let Some(slot) = self.conversations.by_number(at.conversation) else { continue };
+            let Some((slot, at)) = self.locate(session.slot, id) else { continue };
             let conversation = &self.conversations[slot];
             // Nobody can have received what was not released.
             let released = at.number <= conversation.durable_number;
@@ -95,7 +94,7 @@ impl Engine {
         let number = match (up_to, actor.session) {
             (None, _) => Some(last),
             (Some(id), Some(session)) => {
-                self.locate(session.slot, &id).filter(|at| at.conversation == conversation).map(|at| at.number)
+                self.locate(session.slot, &id).filter(|(at, _)| *at == slot).map(|(_, at)| at.number)
             }
             (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number),
         };
