@@ -1,4 +1,49 @@
 //! Switchboard: an embeddable messaging engine.
+//!
+//! It gives any program complete messaging: peers with several devices, sessions, presence, one-to-one messages, groups,
+//! open rooms, temporary conversations, offline messages, history, receipts, unread counts, signatures, a word filter and
+//! hooks. There is no server to run and no socket inside: a host links the crate, plugs in its own network layer and pumps it.
+//!
+//! # Two faces, one machine
+//!
+//! * [`Engine`]: a synchronous, deterministic machine behind `&mut self`. For a game loop, an owner task, a simulator, a test.
+//!   Time is an argument, work for the host comes out of [`Engine::poll_output`], and [`Engine::commit`] writes what is staged.
+//! * [`Hub`]: the same machine for many threads, with bounded outboxes, group commit and a ready signal.
+//!
+//! # The way of a message
+//!
+//! ```text
+//!  bytes -> Connection -> Request -> Engine verb --+
+//!                                                  | 1 check    conversation, session, rights, limits     -> error, nothing happened
+//!                                                  | 2 decide   filter, hooks                             -> error, nothing happened
+//!                                                  | 3 stage    the writes into the open batch, then memory
+//!                                                  | 4 emit     outputs (cannot fail)
+//!  bytes <- Connection <- Update <-- poll_output <-+   only what is durable enough
+//! ```
+//!
+//! The *commit gate* stands between 4 and the way out: an output that rests on a staged write is handed over once that write
+//! is as durable as the store promises. It delays, it never reorders.
+//!
+//! # The map of the house
+//!
+//! A file imports from floors below its own; a test holds that.
+//!
+//! | floor | room | what lives there |
+//! |---|---|---|
+//! | 0 | [`time`] | [`Timestamp`], and the [`Clock`] of hosts |
+//! | 1 | [`id`], [`store`], [`record`], `keys`, `slots`, `table`, `timers`, `cursor` | parsed ids; the narrow trait and its implementations; stored records; the small tables everything stands on |
+//! | 2 | [`config`], [`error`], [`message`] | limits with their reasons; one error with the documented codes; `Draft` becomes `Message` |
+//! | 3 | [`conversation`], `peer`, `session`, `log`, `retry`, `recent`, [`signature`], [`filter`] | nouns that stand alone: rules and data |
+//! | 4 | [`hooks`], [`output`], [`request`], `gate` | questions; work for the host; the verbs as data; what waits for the store |
+//! | 5 | [`connection`] and one file for each wire format | sans-IO: bytes in, requests out; updates in, bytes out |
+//! | 6 | [`Engine`], one file for each verb under `engine/` | open, watch, send, receipts, members, conversations, catch-up, history, park (deferred hooks), expire, commit, load |
+//! | 7 | [`hub`] | the thread-safe face |
+//!
+//! # Where a rule comes from
+//!
+//! The documents are the two guides of LeanCloud's realtime service; rustdoc names them as *the first guide* (peers, sessions,
+//! groups) and *the second* (clients, conversations). Limits and their reasons stand in [`Config`], wire frames in
+//! [`connection::contract`].
 
 pub mod config;
 pub mod connection;
@@ -15,6 +60,9 @@ mod log;
 pub mod message;
 pub mod output;
 mod peer;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod probes;
 mod recent;
 pub mod record;
 pub mod request;

@@ -9,7 +9,8 @@ use crate::id::MessageId;
 /// Where an acknowledged message is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whereabouts {
-    pub(crate) conversation: u32,
+    /// The conversation's permanent number: its place may be another's by the time of the acknowledgement.
+    pub(crate) conversation: u64,
     pub(crate) number: u64,
     /// Who wants to know of its arrival.
     pub(crate) receipt_to: Option<u32>,

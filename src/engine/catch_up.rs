@@ -113,12 +113,15 @@ impl Engine {
         parts
     }
 
-    /// A device's cursor in a conversation: where it has none, the furthest of its peer, else the beginning of its
-    /// membership.
+    /// A device's cursor in a conversation: where a known device has none, the beginning of its membership, for the
+    /// conversation is newer than the device; an unknown device starts at the furthest cursor of its peer.
     pub(super) fn cursor(&self, peer: u32, device: Option<usize>, conversation: u32) -> Cursor {
         let held = &self.peers[peer];
-        let own = device.and_then(|at| held.devices.get(at)?.cursors.get(&conversation));
-        own.or_else(|| held.furthest(conversation)).cloned().unwrap_or_else(|| {
+        let cursor = match device.and_then(|at| held.devices.get(at)) {
+            Some(device) => device.cursors.get(&conversation),
+            None => held.furthest(conversation),
+        };
+        cursor.cloned().unwrap_or_else(|| {
             let member = self.conversations[conversation].members.get(&peer);
             Cursor::at(member.and_then(|member| member.spans.first()).map_or(0, |span| span.0))
         })
@@ -233,6 +236,11 @@ impl Engine {
         for (slot, found) in messages {
             let Some(message) = self.share(slot, found) else { continue };
             self.note_given(session.slot, slot, &message);
+            // A copy of what another device sent is acknowledged by nobody.
+            if message.from == self.peers[self.sessions[session.slot].peer].id {
+                let number = message.number.unwrap_or_default();
+                self.acknowledge_range(session.slot, slot, number, number);
+            }
             let position = message.position;
             let update = Update::Message { offline: position <= opened_at, message };
             self.deliver(session, update, Class::Page { position, catch_up });
@@ -250,6 +258,7 @@ impl Engine {
 
     pub(super) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
         let receipt_to = if message.receipt { self.peers.find(&message.from) } else { None };
+        let conversation = self.conversations[conversation].number;
         Whereabouts { conversation, number: message.number.unwrap_or_default(), receipt_to }
     }
 

@@ -234,6 +234,11 @@ impl Engine {
             let members: Vec<u32> = row.members.iter().filter_map(|number| engine.peers.by_number(*number)).collect();
             conversation.active = members.len();
             conversation.members = members.iter().map(|peer| (*peer, Member::joined_after(0))).collect();
+            if kind == ConversationKind::Direct {
+                let mut names: Vec<PeerId> = members.iter().map(|peer| engine.peers[*peer].id.clone()).collect();
+                names.sort_unstable();
+                conversation.names = Some(names.into());
+            }
             let slot = engine.conversations.insert(conversation);
             members.into_iter().for_each(|peer| engine.peers[peer].enter(slot));
             Ok(())
@@ -246,7 +251,8 @@ impl Engine {
             let slot = engine.conversations.by_number(keys::number(key, 0));
             let peer = engine.peers.by_number(keys::number(key, 1));
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
-            let member = row.into_member();
+            let mut member = row.into_member();
+            member.skip_absences();
             engine.conversations.forget_set(slot);
             if let Some(left_at) = member.left_at {
                 engine.former.entry(left_at).or_default().push((slot, peer));
@@ -271,6 +277,7 @@ impl Engine {
                 if let Some(member) = slot.and_then(|slot| engine.conversations[slot].members.get_mut(&peer)) {
                     member.read = cursor.received;
                     member.uncounted = cursor.beyond;
+                    member.skip_absences();
                 }
             }
             Ok(())
@@ -320,7 +327,8 @@ impl Engine {
             conversation.last_position = position;
             conversation.last_at = at;
             self.position = self.position.max(position);
-            self.now = self.now.max(at);
+            // The ids of this life come after those of the last, which may have ended in this very millisecond.
+            self.now = self.now.max(at + std::time::Duration::from_millis(1));
         }
         self.report_damage(reader.damaged);
         Ok(())
@@ -368,13 +376,8 @@ impl Engine {
         let at = stored.timestamp.as_millis();
         self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
         if let Some(token) = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok()) {
-            let sent = Sent {
-                conversation: slot,
-                id: stored.id,
-                number: stored.number,
-                timestamp: stored.timestamp,
-                changed: None,
-            };
+            let sent =
+                Sent { conversation, id: stored.id, number: stored.number, timestamp: stored.timestamp, changed: None };
             self.retry_tokens.note(sender, token, sent);
         }
     }
@@ -384,8 +387,8 @@ impl Engine {
         self.each_row(b't', |engine, key, row| {
             let row: TokenRow = record::open(Kind::Tokens, key, row)?;
             let sender = engine.peers.by_number(row.sender);
-            let conversation = engine.conversations.by_number(row.conversation);
-            let (Some(sender), Some(conversation)) = (sender, conversation) else { return Ok(()) };
+            let known = engine.conversations.by_number(row.conversation).is_some();
+            let Some(sender) = sender.filter(|_| known) else { return Ok(()) };
             let token = RetryToken::new(&row.token).map_err(|_| record::RecordError::Malformed)?;
             let timestamp = Timestamp::from_millis(row.at);
             if timestamp >= limit && engine.retry_tokens.find(sender, &token).is_none() {
@@ -393,7 +396,7 @@ impl Engine {
                 engine.retry_tokens.note(
                     sender,
                     token,
-                    Sent { conversation, id, number: row.number, timestamp, changed: None },
+                    Sent { conversation: row.conversation, id, number: row.number, timestamp, changed: None },
                 );
             }
             Ok(())

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::error::Error;
 use crate::log::{self, Found, LogReader, LogView, Missed, Part, Reader};
 use crate::message::{Content, Message};
 use crate::output::SessionRef;
@@ -183,11 +184,16 @@ impl Engine {
         self.reads.unpin(&plan);
         self.report_damage(damaged);
         match (plan, result) {
-            (Plan::Backlog { session, head, .. }, Ok(Outcome::Missed(missed))) => {
+            (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
+                self.forget_ended(&parts, &mut missed);
                 self.give_backlog(session, head, missed);
             }
-            (Plan::Lag { session, head, max, .. }, Ok(Outcome::Missed(missed))) => {
+            (Plan::Lag { session, head, max, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
+                self.forget_ended(&parts, &mut missed);
                 self.give_missed(session, head, max, missed);
+            }
+            (Plan::History { actor, view, .. }, Ok(Outcome::Page(..))) if !self.is_of(&view) => {
+                self.reply_now(actor, Err(Error::ConversationExpired));
             }
             (Plan::History { actor, view, .. }, Ok(Outcome::Page(found, more))) => {
                 self.give_page(actor, view.slot, found, more);
@@ -203,6 +209,21 @@ impl Engine {
             self.trim_kept();
         }
         self.gate.end_operation();
+    }
+
+    /// Whether a view is of the conversation that is in its place now: one that ended may have given it up.
+    fn is_of(&self, view: &LogView) -> bool {
+        self.conversations.get(view.slot).is_some_and(|conversation| conversation.number == view.conversation)
+    }
+
+    /// Leaves out what was found of conversations that ended while the read was under way.
+    fn forget_ended(&self, parts: &[Part], missed: &mut Missed) {
+        let ended: BTreeSet<u32> =
+            parts.iter().map(|part| &part.view).filter(|v| !self.is_of(v)).map(|v| v.slot).collect();
+        if !ended.is_empty() {
+            missed.messages.retain(|(slot, _)| !ended.contains(slot));
+            missed.cuts.retain(|cut| !ended.contains(&cut.slot));
+        }
     }
 
     /// Memory that only reads wanted.

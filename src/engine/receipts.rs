@@ -19,21 +19,22 @@ impl Engine {
         }
         for id in ids {
             let Some(at) = self.locate(session.slot, id) else { continue };
-            let Some(conversation) = self.conversations.get(at.conversation) else { continue };
+            let Some(slot) = self.conversations.by_number(at.conversation) else { continue };
+            let conversation = &self.conversations[slot];
             // Nobody can have received what was not released.
             let released = at.number <= conversation.durable_number;
             let is_theirs = conversation.members.contains_key(&actor.peer);
             if !released || !is_theirs {
                 continue;
             }
-            let first = !self.peers[actor.peer].has_received(at.conversation, at.number);
-            self.acknowledge_range(session.slot, at.conversation, at.number, at.number);
+            let first = !self.peers[actor.peer].has_received(slot, at.number);
+            self.acknowledge_range(session.slot, slot, at.number, at.number);
             self.sessions[session.slot].rare.given.remove(id);
             if first && let Some(sender) = at.receipt_to.filter(|sender| *sender != actor.peer) {
-                self.tell_receipt(sender, actor.peer, at.conversation, *id);
+                self.tell_receipt(sender, actor.peer, slot, *id);
             }
             if read {
-                self.read_to(actor.peer, at.conversation, at.number);
+                self.read_to(actor.peer, slot, at.number);
             }
         }
         Ok(())
@@ -83,12 +84,13 @@ impl Engine {
     ) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let last = self.conversations[slot].last_number;
+        let conversation = self.conversations[slot].number;
         let number = match (up_to, actor.session) {
             (None, _) => Some(last),
             (Some(id), Some(session)) => {
-                self.locate(session.slot, &id).filter(|at| at.conversation == slot).map(|at| at.number)
+                self.locate(session.slot, &id).filter(|at| at.conversation == conversation).map(|at| at.number)
             }
-            (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == slot).map(|at| at.number),
+            (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number),
         };
         self.read_to(actor.peer, slot, number.ok_or(Error::MessageNotFound)?);
         Ok(())

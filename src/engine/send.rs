@@ -59,10 +59,11 @@ struct Outgoing {
 impl Engine {
     /// Sends for a session or the host.
     pub(super) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
-        let checked = self.check_send(actor, &draft)?;
+        // Before any check: whatever was forbidden or broke since, the first attempt's answer stands.
         if self.repeat(actor, &draft) {
             return Ok(());
         }
+        let checked = self.check_send(actor, &draft)?;
         let lane = self.lane(actor, &checked.place);
         if self.parked.is_held(&lane) {
             self.may_park()?;
@@ -104,6 +105,7 @@ impl Engine {
     // Check.
 
     fn check_send(&self, actor: Actor, draft: &Draft) -> Result<Checked, Error> {
+        self.may_answer()?;
         let max = self.config.message_bytes_max;
         if draft.counted_bytes() > max {
             return Err(Error::TooLong { limit: "message_bytes_max", max: max as u64 });
@@ -115,10 +117,17 @@ impl Engine {
         if !draft.transient && !self.is_room(&checked.place) {
             self.may_stage()?;
         }
-        if self.gate.outputs() >= self.config.outputs_max {
-            return Err(Error::OverLimit { limit: "outputs_max", max: self.config.outputs_max as u64 });
-        }
         Ok(checked)
+    }
+
+    /// Whether another answer may wait for the host.
+    fn may_answer(&self) -> Result<(), Error> {
+        let max = self.config.outputs_max;
+        if self.gate.outputs() >= max {
+            Err(Error::OverLimit { limit: "outputs_max", max: max as u64 })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_peers(&self, actor: Actor, named: &[PeerId], transient: bool) -> Result<Checked, Error> {
@@ -222,11 +231,15 @@ impl Engine {
     /// Answers a repeated attempt with the first one's answer, or lets it wait with the first one.
     fn repeat(&mut self, actor: Actor, draft: &Draft) -> bool {
         let Some(token) = &draft.retry_token else { return false };
+        if self.may_answer().is_err() {
+            return false;
+        }
         if self.parked.join(actor, token) {
             return true;
         }
         let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
-        let Some(conversation) = self.conversations.get(sent.conversation) else { return false };
+        let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
+        let conversation = &self.conversations[slot];
         let accepted = Accepted {
             conversation: conversation.id.clone(),
             id: sent.id,
@@ -425,7 +438,7 @@ impl Engine {
         self.note_accepted(&message, slot, number, sender);
         if let Some(token) = token {
             let sent = Sent {
-                conversation: slot,
+                conversation: conversation_number,
                 id,
                 number,
                 timestamp: message.timestamp,
@@ -437,6 +450,7 @@ impl Engine {
         if !is_room {
             let device = message.device.clone();
             self.count_message(slot, number, actor.peer, device.as_ref(), narrowed.as_deref());
+            self.count_copies(actor, slot, number);
             self.recent.note(id, self.whereabouts(slot, &message));
         }
         if let Some(session) = actor.session
@@ -502,6 +516,18 @@ impl Engine {
             }
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);
+        }
+    }
+
+    /// The sender's other sessions get a copy, which nobody acknowledges: it counts as received where it is delivered.
+    fn count_copies(&mut self, actor: Actor, slot: u32, number: u64) {
+        if !self.conversations[slot].members.contains_key(&actor.peer) {
+            return;
+        }
+        for session in self.peers[actor.peer].sessions.clone() {
+            if self.sessions[session].flow == Flow::Live {
+                self.acknowledge_range(session, slot, number, number);
+            }
         }
     }
 
