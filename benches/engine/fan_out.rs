@@ -36,6 +36,30 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What one member who never reads costs the others: the same fan-out to 10,000, with and without it.
+pub(crate) fn slow_consumer(criterion: &mut Criterion) {
+    const SIZE: usize = 10_000;
+    let mut group = criterion.benchmark_group("slow_consumer");
+    for (name, reads) in [("none", true), ("one", false)] {
+        group.bench_function(BenchmarkId::new(name, SIZE), |bencher| {
+            let hub = hosts::hub();
+            let sessions = hosts::sessions(&hub, SIZE + 1);
+            let group = hosts::group(&sessions);
+            let slow = sessions[SIZE].id();
+            let (mut ready, mut updates) = (Vec::new(), Vec::with_capacity(8));
+            bencher.iter(|| {
+                sessions[0].send(Draft::to_conversation(group.clone(), hosts::body())).unwrap();
+                hub.ready().take_into(&mut ready);
+                for session in ready.drain(..).filter(|session| reads || *session != slow) {
+                    hub.drain(session, &mut updates, 8);
+                    updates.clear();
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 /// The bare engine: its host counts what each session gets.
 fn engine(bencher: &mut criterion::Bencher<'_>, size: usize) {
     let (mut engine, now) = hosts::engine();

@@ -22,6 +22,6 @@ fn settings() -> Criterion {
 criterion_group! {
     name = engine;
     config = settings();
-    targets = fan_out::benches, pairs::benches, append::benches, away::all_away, away::backlog, codec::signature, codec::codec
+    targets = fan_out::benches, fan_out::slow_consumer, pairs::benches, append::benches, away::all_away, away::backlog, codec::signature, codec::codec
 }
 criterion_main!(engine);
