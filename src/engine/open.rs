@@ -175,6 +175,8 @@ impl Engine {
         }
         // Only now: a peer whose one session was just pushed off is forgotten.
         let peer = self.peers.intern(&open.peer);
+        // Nor may it be forgotten on the way, by letting go of itself in the watch list that it had.
+        self.peers[peer].pinned += 1;
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
         }
@@ -197,6 +199,7 @@ impl Engine {
         };
         self.set_up(slot, open, admission);
         self.join_online(slot);
+        self.peers[peer].pinned -= 1;
         slot
     }
 
@@ -428,10 +431,13 @@ impl Engine {
 
     /// Forgets a session that is attached no more.
     fn drop_session(&mut self, slot: u32) {
+        let Some(peer) = self.sessions.get(slot).map(|session| session.peer) else { return };
+        self.peers[peer].pinned += 1;
         self.watch_only(slot, &[]);
-        let Some(session) = self.sessions.remove(slot) else { return };
-        self.peers[session.peer].paused.retain(|paused| *paused != slot);
-        self.peers.forget(session.peer);
+        self.sessions.remove(slot);
+        self.peers[peer].paused.retain(|paused| *paused != slot);
+        self.peers[peer].pinned -= 1;
+        self.peers.forget(peer);
     }
 
     /// The client ends its session for good. Its peer is logged out where it was the last, open or paused: from then on
