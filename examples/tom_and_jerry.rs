@@ -137,7 +137,7 @@ fn wait_for<T>(session: &SessionHandle, pick: impl Fn(&Update) -> Option<T>) -> 
 
 fn create(session: &SessionHandle, wish: Create) -> Outcome<(ConversationInfo, bool)> {
     match ask(session, Request::Create(wish))? {
-        Reply::Created { conversation, existing } => Ok((conversation, existing)),
+        Reply::Created { conversation, existing } => Ok((*conversation, existing)),
         other => Err(format!("{other:?}").into()),
     }
 }

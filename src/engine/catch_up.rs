@@ -296,8 +296,9 @@ impl Engine {
         }
     }
 
-    /// A message that the engine has in memory or gave to this session, by its id.
-    pub(super) fn locate(&self, session: u32, id: &MessageId) -> Option<Whereabouts> {
-        self.sessions[session].rare.given.get(id).copied().or_else(|| self.recent.find(id))
+    /// A message that the engine has in memory or gave to this session, by its id, and its conversation.
+    pub(super) fn locate(&self, session: u32, id: &MessageId) -> Option<(u32, Whereabouts)> {
+        let at = self.sessions[session].rare.given.get(id).copied().or_else(|| self.recent.find(id))?;
+        Some((self.conversations.by_number(at.conversation)?, at))
     }
 }

@@ -40,7 +40,7 @@ impl Engine {
             self.enter_room(session.slot, slot);
         }
         let conversation = self.info(slot);
-        self.reply(actor, Reply::Created { conversation, existing });
+        self.reply(actor, Reply::Created { conversation: Box::new(conversation), existing });
         if !existing && create.shape != Shape::Room {
             let others: Vec<u32> =
                 self.conversations[slot].active_members().filter(|peer| *peer != actor.peer).collect();
@@ -127,8 +127,10 @@ impl Engine {
             return self.stage_temporary(conversation, &peers, life);
         }
         let slot = self.conversations.insert(conversation);
-        self.add_members(slot, &peers);
-        self.write_conversation(slot);
+        match create.shape {
+            Shape::Room => self.write_conversation(slot),
+            _ => drop(self.add_members(slot, &peers)),
+        }
         slot
     }
 
@@ -164,7 +166,7 @@ impl Engine {
     pub(super) fn describe(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let info = self.info(slot);
-        self.reply(actor, Reply::Conversation(info));
+        self.reply(actor, Reply::Conversation(Box::new(info)));
         Ok(())
     }
 

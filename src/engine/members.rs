@@ -268,6 +268,7 @@ impl Engine {
             conversation.names = None;
             conversation.reach = None;
             conversation.updated_at = now;
+            self.write_conversation(slot);
         }
     }
 

@@ -175,7 +175,7 @@ impl Engine {
         }
         // Only now: a peer whose one session was just pushed off is forgotten.
         let peer = self.peers.intern(&open.peer);
-        // Nor may it be forgotten on the way, by letting go of itself in the watch list that it had.
+        // The watch list that goes may be all that the peer is known by.
         self.peers[peer].pinned += 1;
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
@@ -328,7 +328,7 @@ impl Engine {
         };
         // With nothing staged for it, an open need not wait for a store that is slow.
         if admission.nonce.is_some() {
-            self.reply(actor, Reply::Opened(opened))
+            self.reply(actor, Reply::Opened(Box::new(opened)))
         } else {
             self.reply_opened(actor, opened)
         }
@@ -347,7 +347,7 @@ impl Engine {
     fn reply_opened(&mut self, actor: Actor, opened: Opened) {
         let slot = actor.session.map_or(0, |session| session.slot);
         self.sessions[slot].opened_with = 0;
-        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(opened))));
+        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(Box::new(opened)))));
     }
 
     /// The room that a session was in goes on, where it is still there.
@@ -431,13 +431,14 @@ impl Engine {
 
     /// Forgets a session that is attached no more.
     fn drop_session(&mut self, slot: u32) {
-        let Some(peer) = self.sessions.get(slot).map(|session| session.peer) else { return };
+        // A session may watch its own peer, and that may be all that the peer is known by.
+        let peer = self.sessions[slot].peer;
         self.peers[peer].pinned += 1;
         self.watch_only(slot, &[]);
-        self.sessions.remove(slot);
-        self.peers[peer].paused.retain(|paused| *paused != slot);
         self.peers[peer].pinned -= 1;
-        self.peers.forget(peer);
+        let Some(session) = self.sessions.remove(slot) else { return };
+        self.peers[session.peer].paused.retain(|paused| *paused != slot);
+        self.peers.forget(session.peer);
     }
 
     /// The client ends its session for good. Its peer is logged out where it was the last, open or paused: from then on

@@ -89,8 +89,8 @@ impl Engine {
         self.finish_send(actor, draft, checked, verdict)
     }
 
-    fn finish_send(&mut self, actor: Actor, draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
-        let decided = self.decide(&draft, &checked.place, verdict)?;
+    fn finish_send(&mut self, actor: Actor, mut draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
+        let decided = self.decide(&mut draft, &checked.place, verdict)?;
         let outgoing = if draft.transient {
             self.make_transient(actor, checked.place, decided)
         } else {
@@ -300,8 +300,8 @@ impl Engine {
         all.into_iter().filter(|peer| alone || *peer != me).collect()
     }
 
-    /// What a hook's answer and the filter make of the draft. A hook's answer that breaks a limit is set aside.
-    fn decide(&mut self, draft: &Draft, place: &Place, mut verdict: Verdict) -> Result<Decided, Error> {
+    /// What a hook's answer and the filter make of the draft, whose content they take. A hook's answer that breaks a limit is set aside.
+    fn decide(&mut self, draft: &mut Draft, place: &Place, mut verdict: Verdict) -> Result<Decided, Error> {
         if verdict.drop {
             return Err(Error::MessageRejected);
         }
@@ -317,21 +317,22 @@ impl Engine {
             verdict = Verdict::default();
         }
         let changed = verdict.content.is_some();
-        let content = verdict.content.unwrap_or_else(|| draft.content.clone());
+        let content =
+            verdict.content.unwrap_or_else(|| std::mem::replace(&mut draft.content, Content::Text(String::new())));
         let narrowed = if self.is_room(place) { None } else { verdict.to };
         let narrowed = narrowed.map(|mut to| {
             to.sort_unstable();
             to.dedup();
             to
         });
-        Ok(match self.masked(place, &content) {
+        Ok(match self.masked(place, &content, self.config.message_bytes_max.saturating_sub(push)) {
             Some(masked) => Decided { content: masked, changed: true, narrowed },
             None => Decided { content, changed, narrowed },
         })
     }
 
-    /// What the word filter makes of some content; `None` where it finds nothing.
-    fn masked(&self, place: &Place, content: &Content) -> Option<Content> {
+    /// What the word filter makes of some content, in at most `bytes_max` bytes; `None` where it finds nothing.
+    fn masked(&self, place: &Place, content: &Content, bytes_max: usize) -> Option<Content> {
         let filter = self.filter.as_ref()?;
         let direct = match place {
             Place::Direct(_) => true,
@@ -340,7 +341,7 @@ impl Engine {
         if direct && !self.config.filter_direct {
             return None;
         }
-        filter.mask_message(content.as_text()?, self.config.message_bytes_max).map(Content::Text)
+        filter.mask_message(content.as_text()?, bytes_max).map(Content::Text)
     }
 
     // Stage.
@@ -487,7 +488,6 @@ impl Engine {
         device: Option<&DeviceId>,
         narrowed: Option<&[u32]>,
     ) {
-        let beyond_max = self.config.acknowledged_beyond_max;
         if let Some(member) = self.conversations[slot].members.get_mut(&sender) {
             if member.read + 1 == number {
                 member.read = number
@@ -496,11 +496,7 @@ impl Engine {
             }
             self.peers[sender].dirty = true;
             if let Some(at) = self.peers[sender].device(device) {
-                let mut cursor = self.cursor(sender, Some(at), slot);
-                cursor.acknowledge(number, number, beyond_max);
-                let held = &mut self.peers[sender].devices[at];
-                held.cursors.insert(slot, cursor);
-                held.dirty = true;
+                self.move_cursor(sender, at, slot, (number, number));
             }
             self.mark_dirty(sender);
         }
@@ -511,10 +507,7 @@ impl Engine {
                 member.uncounted.add(number, number);
             }
             for at in 0..self.peers[peer].devices.len() {
-                let mut cursor = self.cursor(peer, Some(at), slot);
-                cursor.acknowledge(number, number, beyond_max);
-                self.peers[peer].devices[at].cursors.insert(slot, cursor);
-                self.peers[peer].devices[at].dirty = true;
+                self.move_cursor(peer, at, slot, (number, number));
             }
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);
