@@ -105,9 +105,12 @@ fn live(seed: u64, steps: usize) -> (u64, u64, Vec<String>) {
     world.tells_events = true;
     let mut random = Random(seed);
     let mut log = Vec::new();
+    // Shown by the test runner where the life ends badly.
     for at in 0..steps {
         let step = step(&mut random, &world, at);
+        println!("{seed}.{at} {step}");
         let seen = world.run(&step);
+        seen.iter().for_each(|line| println!("    {line}"));
         log.push(step);
         log.extend(seen);
     }

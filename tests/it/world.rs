@@ -414,9 +414,10 @@ impl World {
     }
 
     /// A client that opens again has lost its transport: as a connection does, the host pauses the former session. A token
-    /// takes it over from wherever it is.
+    /// takes it over from wherever it is, but not while its own open still waits for a hook.
     fn let_go(&mut self, name: &str, open: &Open) {
-        let former = self.client(name).id.filter(|_| !matches!(open.credentials, Credentials::Token(_)));
+        let takes_over = self.client(name).is_open && matches!(open.credentials, Credentials::Token(_));
+        let former = self.client(name).id.filter(|_| !takes_over);
         if let Some(session) = former {
             self.attached.remove(&(session.slot(), session.generation()));
             self.engine.pause(session, self.now);
