@@ -78,7 +78,7 @@ pub(super) const INDEX_ENTRY: usize = 5;
 pub(super) struct Index {
     /// Position, time, conversation, number and sender of each message, by permanent numbers.
     pub(super) entries: Vec<u64>,
-    tokens: Vec<TokenRow>,
+    pub(super) tokens: Vec<TokenRow>,
     /// Everything up to this position is in the index rows, and all cursors were written after it.
     pub(super) written_to: u64,
 }

@@ -177,8 +177,9 @@ impl Engine {
         self.load_members()?;
         self.load_cursors()?;
         self.load_heads()?;
-        self.replay()?;
+        // Rows are older than what the logs tell beyond them: of too many tokens the oldest go.
         self.load_tokens()?;
+        self.replay()?;
         self.load_nonces()?;
         self.load_deletions()?;
         self.skip_what_may_be_lost()
@@ -375,9 +376,19 @@ impl Engine {
         let conversation = self.conversations[slot].number;
         let at = stored.timestamp.as_millis();
         self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
-        if let Some(token) = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok()) {
+        let token = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok());
+        if let Some(token) = token.filter(|token| self.retry_tokens.find(sender, token).is_none()) {
             let sent =
                 Sent { conversation, id: stored.id, number: stored.number, timestamp: stored.timestamp, changed: None };
+            // Its row is still to be written: the log tells of it only until the cursors are.
+            self.index.tokens.push(TokenRow {
+                sender: stored.from,
+                conversation,
+                number: stored.number,
+                at,
+                id: *stored.id.as_bytes(),
+                token: token.as_str().to_owned(),
+            });
             self.retry_tokens.note(sender, token, sent);
         }
     }

@@ -67,11 +67,9 @@ impl Engine {
     }
 
     fn watch_one(&mut self, session: u32, peer: &PeerId) -> u32 {
-        // Those who watch it already are told what changed first, so that the newcomer does not hear it twice. A peer whom
-        // nobody watches and of whom nothing is left is forgotten by that.
-        if let Some(known) = self.peers.find(peer)
-            && self.changed.remove(&known)
-        {
+        // Those who watch it already are told what changed first, so that the newcomer does not hear it twice. Nobody may be
+        // left then who knows it, and it is forgotten.
+        if let Some(known) = self.peers.find(peer).filter(|known| self.changed.remove(known)) {
             self.tell_presence_of(&[known]);
         }
         let peer = self.peers.intern(peer);

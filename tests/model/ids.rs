@@ -106,7 +106,7 @@ impl Ids {
                 self.check_message(model, *message, is, live_room)?;
                 equal("offline", is_offline, offline)
             }
-            (What::Receipt { message, peer, at }, Update::Receipt { conversation, id, peer: by, at: is_at }) => {
+            (What::Receipt { message, peer, at, .. }, Update::Receipt { conversation, id, peer: by, at: is_at }) => {
                 let held = &model.messages[*message];
                 self.bind_conversation(held.conversation.unwrap_or_default(), conversation)?;
                 equal("the message", Some(*id), self.message(*message))?;

@@ -69,10 +69,12 @@ pub(crate) enum What {
         message: usize,
         offline: bool,
     },
+    /// `maybe` says that it may have been told before, in a life that ended with a crash.
     Receipt {
         message: usize,
         peer: Peer,
         at: u64,
+        maybe: bool,
     },
     Presence {
         online: BTreeSet<Peer>,
@@ -938,12 +940,14 @@ impl Model {
                 continue;
             }
             let has = |device: &Device| device.cursors.get(&conversation).is_some_and(|cursor| cursor.has(number));
-            let first = !self.peers[usize::from(me)].devices.iter().any(has);
+            let devices = &self.peers[usize::from(me)].devices;
+            let first = !devices.iter().any(|device| has(device) && !device.uncertain);
+            let maybe = devices.iter().any(has);
             self.acknowledge_range(session, conversation, number, number, true);
             self.sessions[session].given.remove(&message);
             if first && held.receipt && held.from != me {
                 for listener in self.open_of(held.from) {
-                    self.tell_after(listener, What::Receipt { message, peer: me, at: self.now });
+                    self.tell_after(listener, What::Receipt { message, peer: me, at: self.now, maybe });
                 }
             }
             if read {

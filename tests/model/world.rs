@@ -643,6 +643,7 @@ impl World {
 
     /// After a commit and all reads nobody waits for anything, unless a read staged something.
     fn expect_silence(&mut self) -> Checked {
+        self.queues.values_mut().for_each(|queue| queue.retain(|waiting| !is_optional(waiting)));
         for _ in 0..3 {
             if self.queues.values().all(VecDeque::is_empty) {
                 return Ok(());
@@ -864,6 +865,12 @@ impl World {
                 }
                 Ok(()) => {
                     queue.remove(at);
+                    // What may never be told comes in its turn or not at all.
+                    let mut place = 0;
+                    queue.retain(|waiting| {
+                        place += 1;
+                        place > at || !is_optional(waiting) || waiting.expected.when == When::Now
+                    });
                     return Ok(());
                 }
                 Err(difference) => wrong = Some(difference),
@@ -975,10 +982,17 @@ fn candidates(queue: &VecDeque<Waiting>) -> Vec<usize> {
     let Some(first) = ordered.next() else { return found };
     found.push(first);
     let is_gap = |at: &usize| matches!(queue[*at].expected.what, What::Gap { .. });
-    if is_gap(&first) {
+    if is_optional(&queue[first]) {
+        let optional = ordered.clone().take_while(|at| is_optional(&queue[*at])).count();
+        found.extend(ordered.take(optional + 1));
+    } else if is_gap(&first) {
         found.extend(ordered.take_while(is_gap));
     }
     found
+}
+
+fn is_optional(waiting: &Waiting) -> bool {
+    matches!(waiting.expected.what, What::Receipt { maybe: true, .. })
 }
 
 fn reference_of(id: SessionId) -> SessionRef {
