@@ -16,8 +16,11 @@ use switchboard::{Config, Draft, DrainState, Hub, HubConfig, NoHooks, Open, Peer
 
 const MESSAGES: usize = 3;
 
+/// Runs until it has heard everything, and tells how many messages that was.
+type Host = fn(&Hub) -> usize;
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let hosts: [(&str, fn(&Hub) -> usize); 3] = [("blocking", blocking), ("polling", polling), ("async", asynchronous)];
+    let hosts: [(&str, Host); 3] = [("blocking", blocking), ("polling", polling), ("async", asynchronous)];
     for (name, host) in hosts {
         let (hub, alice, _bob) = start()?;
         // The host waits on a thread of its own, so that this one can be the world outside.

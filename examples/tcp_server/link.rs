@@ -197,7 +197,11 @@ impl Link {
         if self.socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        while !self.is_over.load(Ordering::Acquire) && self.woken.recv_deadline(until).is_ok() {}
+        while !self.is_over.load(Ordering::Acquire) {
+            if self.woken.recv_deadline(until).is_err() {
+                return;
+            }
+        }
     }
 }
 
