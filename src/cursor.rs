@@ -1,7 +1,7 @@
 //! How far a device has received and a peer has read: positions that only move forward, with what was taken out of order.
 
 /// A set of numbers as sorted, disjoint, inclusive runs: dense sets cost one entry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Runs(Vec<(u64, u64)>);
 
 impl Runs {
@@ -59,8 +59,8 @@ impl Runs {
     }
 }
 
-/// What one device has acknowledged in one conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What one device has acknowledged in one conversation. The greater of two is the one that has received further.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cursor {
     /// The end of the acknowledged prefix.
     pub(crate) received: u64,

@@ -109,7 +109,7 @@ impl Peer {
     /// The furthest any device has got in a conversation.
     pub(crate) fn furthest(&self, conversation: u32) -> Option<&Cursor> {
         let cursors = self.devices.iter().filter_map(|device| device.cursors.get(&conversation));
-        cursors.max_by_key(|cursor| cursor.received)
+        cursors.max()
     }
 
     /// Notes that it is in a conversation.

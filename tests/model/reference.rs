@@ -175,6 +175,18 @@ impl Cursor {
         Self { received, beyond: BTreeSet::new() }
     }
 
+    /// How far it is: first the number up to which nothing is missing, then the runs beyond.
+    fn furthest(&self) -> (u64, Vec<(u64, u64)>) {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for &number in &self.beyond {
+            match runs.last_mut().filter(|run| run.1 + 1 == number) {
+                Some(run) => run.1 = number,
+                None => runs.push((number, number)),
+            }
+        }
+        (self.received, runs)
+    }
+
     pub(crate) fn has(&self, number: u64) -> bool {
         number <= self.received || self.beyond.contains(&number)
     }
@@ -355,6 +367,7 @@ pub(crate) struct PageRequest {
 pub(crate) struct Model {
     pub(crate) now: u64,
     pub(crate) in_doubt: bool,
+    pub(crate) devices_max: usize,
     /// Whether the last commit failed.
     pub(crate) failed: bool,
     pub(crate) life: u32,
@@ -602,11 +615,12 @@ impl Model {
         let now = self.now;
         let uncertain = self.peer(peer).devices.iter().any(|device| device.uncertain);
         let fresh = Device { id, seen_at: now, cursors: self.furthest(peer), uncertain, copied: uncertain };
+        let max = self.devices_max;
         let devices = &mut self.peer(peer).devices;
         match devices.iter().position(|device| device.id == id) {
             Some(at) if devices[at].seen_at + 7 * DAY < now => devices[at] = fresh,
             Some(at) => devices[at].seen_at = now,
-            None if devices.len() < limits::DEVICES => devices.push(fresh),
+            None if devices.len() < max => devices.push(fresh),
             None => {
                 if let Some(oldest) = devices.iter_mut().min_by_key(|device| device.seen_at) {
                     *oldest = fresh;
@@ -620,7 +634,7 @@ impl Model {
         for device in &self.peers[usize::from(peer)].devices {
             for (conversation, cursor) in &device.cursors {
                 let best = furthest.entry(*conversation).or_insert_with(|| cursor.clone());
-                if cursor.received >= best.received {
+                if cursor.furthest() >= best.furthest() {
                     *best = cursor.clone();
                 }
             }

@@ -89,7 +89,8 @@ pub(crate) fn config(disk: &Disk) -> Config {
         watched_max: limits::WATCHED,
         watched_per_request_max: limits::WATCHED,
         history_page_max: limits::PAGE,
-        devices_max: limits::DEVICES,
+        // After a crash nobody knows which device was unseen for longest: there is room for all.
+        devices_max: if disk.is_faulty() { 10 } else { limits::DEVICES },
         acknowledged_beyond_max: limits::BEYOND,
         conversations_max: limits::CONVERSATIONS,
         offline_messages_max: limits::OFFLINE,
@@ -111,7 +112,8 @@ impl World {
     pub(crate) fn new(mut disk: Disk) -> Result<Self, Difference> {
         let config = config(&disk);
         let engine = start(&config, disk.store(), START)?;
-        let model = Model::new(START);
+        let mut model = Model::new(START);
+        model.devices_max = config.devices_max;
         Ok(Self {
             config,
             disk,
