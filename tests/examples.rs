@@ -377,6 +377,14 @@ fn a_key_is_asked_for_where_the_server_has_one() {
     client.expect("4102");
 }
 
+/// A chat without a server tries again for as long as somebody may still say something.
+#[test]
+fn a_chat_whose_input_has_ended_does_not_try_for_ever() {
+    let output = run("chat", &["--as", "alice", "--connect", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no connection to 127.0.0.1:1"));
+}
+
 #[test]
 fn words_are_masked() {
     let folder = folder();

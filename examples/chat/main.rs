@@ -12,6 +12,8 @@ mod settings;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -53,7 +55,8 @@ fn main() -> ExitCode {
 fn run(settings: &Settings) -> Result<(), String> {
     let clock = Clock::start();
     let mut client = Client::new(settings);
-    let terminal = read_terminal().map_err(|error| error.to_string())?;
+    let input_ended = Arc::new(AtomicBool::new(false));
+    let terminal = read_terminal(Arc::clone(&input_ended)).map_err(|error| error.to_string())?;
     let mut retry_after = RETRY_AFTER;
     loop {
         let problem = match connect(settings) {
@@ -72,6 +75,10 @@ fn run(settings: &Settings) -> Result<(), String> {
         if client.disconnected() {
             retry_after = RETRY_AFTER;
         }
+        // With nothing to say, and nobody to say more, there is no reason to try again.
+        if input_ended.load(Ordering::Acquire) && terminal.is_empty() && client.is_settled() {
+            return Err(format!("no connection to {}: {problem}", settings.connect));
+        }
         // Not all clients of a server that starts again shall come in the same moment.
         let wait = retry_after.mul_f64(client::between(0.75, 1.25)?);
         client::say(&format!("* no connection to {} ({problem}); trying again in {wait:.1?}", settings.connect));
@@ -81,7 +88,7 @@ fn run(settings: &Settings) -> Result<(), String> {
 }
 
 /// Lines of the terminal, or of a pipe. The channel ends with them.
-fn read_terminal() -> io::Result<Receiver<String>> {
+fn read_terminal(ended: Arc<AtomicBool>) -> io::Result<Receiver<String>> {
     // No further ahead than one line: the terminal waits, not the memory.
     let (sender, lines) = bounded(1);
     thread::Builder::new().name("terminal".to_owned()).spawn(move || {
@@ -94,6 +101,7 @@ fn read_terminal() -> io::Result<Receiver<String>> {
             }
             line.clear();
         }
+        ended.store(true, Ordering::Release);
     })?;
     Ok(lines)
 }
