@@ -26,18 +26,18 @@
 //!
 //! # The map of the house
 //!
-//! A file imports from floors below its own; a test holds that.
+//! A file imports from floors below its own, or from its own folder; `tests/it/floors.rs` holds that, and names the few
+//! neighbours that know each other.
 //!
 //! | floor | room | what lives there |
 //! |---|---|---|
-//! | 0 | [`time`] | [`Timestamp`], and the [`Clock`] of hosts |
-//! | 1 | [`id`], [`store`], [`record`], `keys`, `slots`, `table`, `timers`, `cursor` | parsed ids; the narrow trait and its implementations; stored records; the small tables everything stands on |
-//! | 2 | [`config`], [`error`], [`message`] | limits with their reasons; one error with the documented codes; `Draft` becomes `Message` |
-//! | 3 | [`conversation`], `peer`, `session`, `log`, `retry`, `recent`, [`signature`], [`filter`] | nouns that stand alone: rules and data |
-//! | 4 | [`hooks`], [`output`], [`request`], `gate` | questions; work for the host; the verbs as data; what waits for the store |
-//! | 5 | [`connection`] and one file for each wire format | sans-IO: bytes in, requests out; updates in, bytes out |
-//! | 6 | [`Engine`], one file for each verb under `engine/` | open, watch, send, receipts, members, conversations, catch-up, history, park (deferred hooks), expire, commit, load |
-//! | 7 | [`hub`] | the thread-safe face |
+//! | 0 | [`time`], [`store`], [`record`], `keys`, `slots`, `table`, `cursor` | [`Timestamp`] and the [`Clock`] of hosts; the narrow store trait and its implementations; stored records; numbers and tables, no word of the domain |
+//! | 1 | [`id`], [`error`], `timers` | parsed ids; one error with the documented codes; the reasons to wake |
+//! | 2 | [`config`], [`signature`], [`filter`], `peer`, `recent` | limits with their reasons; rules and data that know ids alone |
+//! | 3 | [`message`], [`mod@conversation`], [`request`], [`output`], [`hooks`], `session`, `log`, `retry` | the nouns and their words: `Draft` becomes `Message`, the verbs as data, work for the host, questions |
+//! | 4 | [`connection`] with a file for each wire format, `gate` | sans-IO: bytes in, requests out, updates in, bytes out; what holds outputs back until the store has them |
+//! | 5 | [`Engine`], a file for each verb under `engine/` | open, watch, send, receipts, members, conversations, catch-up, history, park (deferred hooks), expire, commit, load |
+//! | 6 | [`hub`] | the thread-safe face |
 //!
 //! # Where a rule comes from
 //!
