@@ -51,6 +51,9 @@ pub mod conversation;
 mod cursor;
 pub mod error;
 pub mod filter;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 pub mod hooks;
 pub mod hub;

@@ -619,7 +619,11 @@ impl Model {
         let devices = &mut self.peer(peer).devices;
         match devices.iter().position(|device| device.id == id) {
             Some(at) if devices[at].seen_at + 7 * DAY < now => devices[at] = fresh,
-            Some(at) => devices[at].seen_at = now,
+            Some(at) => {
+                // A crash may have taken that it was seen lately: then it starts like one unseen for too long.
+                devices[at].copied |= devices[at].uncertain && devices[at].seen_at + 6 * DAY < now;
+                devices[at].seen_at = now;
+            }
             None if devices.len() < max => devices.push(fresh),
             None => {
                 if let Some(oldest) = devices.iter_mut().min_by_key(|device| device.seen_at) {
