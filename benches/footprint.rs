@@ -42,10 +42,8 @@ fn weigh<T>(count: usize, make: impl FnOnce() -> T) -> usize {
     after.saturating_sub(before) / count
 }
 
-fn channels(
-    count: usize,
-) -> HashMap<String, (crossbeam_channel::Sender<Arc<String>>, crossbeam_channel::Receiver<Arc<String>>)> {
-    (0..count).map(|n| (peer(n).to_string(), bounded(256))).collect()
+fn channels(count: usize) -> HashMap<String, impl Sized> {
+    (0..count).map(|n| (peer(n).to_string(), bounded::<Arc<String>>(256))).collect()
 }
 
 fn hub() -> Hub {
