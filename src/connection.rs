@@ -771,7 +771,7 @@ mod tests {
                 room: None,
                 at: now,
             };
-            self.reply(slot, u64::from(slot), Ok(Reply::Opened(opened)), now);
+            self.reply(slot, u64::from(slot), Ok(Reply::Opened(Box::new(opened))), now);
         }
 
         fn sent(&mut self) -> Vec<String> {

@@ -98,6 +98,16 @@ impl Member {
         self.spans.push((last, None));
     }
 
+    /// What was sent between its memberships does not count as unread.
+    pub(crate) fn skip_absences(&mut self) {
+        for pair in self.spans.windows(2) {
+            if let [(_, Some(left)), (joined, _)] = pair {
+                self.uncounted.add(left + 1, *joined);
+            }
+        }
+        self.uncounted.forget_to(self.read);
+    }
+
     /// The spans as first and last numbers, where the conversation's last is `last`.
     pub(crate) fn ranges(&self, last: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.spans.iter().map(move |span| (span.0 + 1, span.1.unwrap_or(last)))

@@ -134,7 +134,10 @@ pub struct Engine {
     /// Peers whose presence changed since it was last told.
     changed: BTreeSet<u32>,
     /// Peers whose rows in the store are behind.
-    dirty: BTreeSet<u32>,
+    dirty: Vec<u32>,
+    /// Those of them that are being written, and up to which position that brings the store.
+    round: Vec<u32>,
+    round_position: u64,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
     /// Gated replies that were answered early.
@@ -205,7 +208,9 @@ impl Engine {
             reads: read::Reads::default(),
             index: commit::Index::default(),
             changed: BTreeSet::new(),
-            dirty: BTreeSet::new(),
+            dirty: Vec::new(),
+            round: Vec::new(),
+            round_position: 0,
             gated: VecDeque::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),

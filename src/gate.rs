@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
 use crate::keys;
 use crate::log::Entry;
 use crate::output::Output;
@@ -34,10 +32,11 @@ pub(crate) struct Staged {
 /// Staging and the two lanes of outputs.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// Open chunks by conversation slot.
-    chunks: FxHashMap<u32, OpenChunk>,
-    /// The order in which they were opened.
-    chunk_order: Vec<u32>,
+    /// The conversations with open chunks, in the order in which these were opened: at most a commit's rows, so that a look
+    /// through them is cheaper than a map.
+    slots: Vec<u32>,
+    /// Their open chunks.
+    chunks: Vec<OpenChunk>,
     chunk_bytes: usize,
     spare: Vec<ChunkBuilder>,
     open: Staged,
@@ -56,8 +55,8 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(rows_max: usize, bytes_max: usize, chunk_bytes_max: usize) -> Self {
         Self {
-            chunks: FxHashMap::default(),
-            chunk_order: Vec::new(),
+            slots: Vec::new(),
+            chunks: Vec::new(),
             chunk_bytes: 0,
             spare: Vec::new(),
             open: Staged { number: 1, ..Staged::default() },
@@ -94,35 +93,38 @@ impl Gate {
         number: u64,
         entry: &Entry<'_>,
     ) -> Result<(), RecordError> {
-        if let Some(open) = self.chunks.get(&slot)
-            && (open.entries.bytes() >= self.chunk_bytes_max || open.first + open.count != number)
-        {
-            self.close_chunk(slot);
+        let mut at = self.slots.iter().position(|open| *open == slot);
+        let full =
+            |chunk: &OpenChunk| chunk.entries.bytes() >= self.chunk_bytes_max || chunk.first + chunk.count != number;
+        if let Some(open) = at.filter(|at| self.chunks.get(*at).is_some_and(full)) {
+            self.slots.remove(open);
+            let chunk = self.chunks.remove(open);
+            self.close_chunk(slot, chunk);
+            at = None;
         }
-        let mut fresh = None;
-        let chunk = match self.chunks.get_mut(&slot) {
-            Some(chunk) => chunk,
-            None => fresh.insert(OpenChunk {
-                conversation,
-                first: number,
-                entries: self.spare.pop().unwrap_or_default(),
-                count: 0,
-            }),
+        let mut entries = match at {
+            Some(at) => std::mem::take(&mut self.chunks[at].entries),
+            None => self.spare.pop().unwrap_or_default(),
         };
-        let before = if chunk.entries.is_empty() { 0 } else { chunk.entries.bytes() };
-        chunk.entries.push(entry)?;
-        chunk.count += 1;
-        self.chunk_bytes += chunk.entries.bytes() - before;
-        if let Some(chunk) = fresh {
-            self.chunks.insert(slot, chunk);
-            self.chunk_order.push(slot);
+        let before = if entries.is_empty() { 0 } else { entries.bytes() };
+        let pushed = entries.push(entry);
+        let grown = if entries.is_empty() { 0 } else { entries.bytes() - before };
+        self.chunk_bytes += grown;
+        match at {
+            Some(at) => {
+                self.chunks[at].entries = entries;
+                self.chunks[at].count += u64::from(pushed.is_ok());
+            }
+            None if pushed.is_ok() => {
+                self.slots.push(slot);
+                self.chunks.push(OpenChunk { conversation, first: number, entries, count: 1 });
+            }
+            None => self.spare.push(entries),
         }
-        Ok(())
+        pushed
     }
 
-    fn close_chunk(&mut self, slot: u32) {
-        let Some(mut chunk) = self.chunks.remove(&slot) else { return };
-        self.chunk_order.retain(|open| *open != slot);
+    fn close_chunk(&mut self, slot: u32, mut chunk: OpenChunk) {
         self.chunk_bytes -= chunk.entries.bytes();
         let key = keys::chunk(chunk.conversation, chunk.first);
         let row = chunk.entries.finish(&key);
@@ -142,9 +144,12 @@ impl Gate {
     }
 
     fn seal(&mut self) {
-        for slot in std::mem::take(&mut self.chunk_order) {
-            self.close_chunk(slot);
+        let (mut slots, mut chunks) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.chunks));
+        for (slot, chunk) in slots.drain(..).zip(chunks.drain(..)) {
+            self.close_chunk(slot, chunk);
         }
+        // The lists keep their memory for the next commit.
+        (self.slots, self.chunks) = (slots, chunks);
         if self.open.batch.is_empty() {
             return;
         }

@@ -46,6 +46,7 @@ use crate::time::Timestamp;
 mod clock;
 mod delivery;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these tests wait for threads in real time")]
 mod machine_tests;
 mod outbox;
 mod ready;
@@ -275,7 +276,7 @@ impl Hub {
         &self.owner.shared.post.ready
     }
 
-    /// The sessions that have something to drain, without waiting; each is named once.
+    /// The sessions that have something to drain, without waiting, as [`ReadySignal::try_take`].
     #[must_use]
     pub fn try_ready(&self) -> Vec<SessionId> {
         self.ready().try_take()

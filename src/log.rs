@@ -57,6 +57,12 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The size of its content in bytes.
+    #[cfg(feature = "testing")]
+    pub(crate) fn content_bytes(&self) -> usize {
+        self.content.len()
+    }
+
     fn into_stored(self, number: u64) -> Result<Stored, RecordError> {
         let content = if self.flags & BINARY != 0 {
             Content::Binary(self.content.to_vec())

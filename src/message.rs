@@ -131,7 +131,7 @@ impl Draft {
         self
     }
 
-    /// The bytes that count against the limit: content and push data (semantics.md §5).
+    /// The bytes that count against the limit: content and push data.
     #[must_use]
     pub fn counted_bytes(&self) -> usize {
         self.content.len() + self.push.as_ref().map_or(0, String::len)

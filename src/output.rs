@@ -221,7 +221,7 @@ impl GapCause {
 #[non_exhaustive]
 pub enum Reply {
     /// The session is open.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// The message is as durable as the store promises.
     Accepted(Accepted),
     /// These of the peers asked for are online, sorted.
@@ -229,7 +229,7 @@ pub enum Reply {
     /// The conversation was made or found.
     Created {
         /// What it is.
-        conversation: ConversationInfo,
+        conversation: Box<ConversationInfo>,
         /// Whether it was there before.
         existing: bool,
     },
@@ -265,7 +265,7 @@ pub enum Reply {
         peers: Vec<PeerId>,
     },
     /// A conversation's fields.
-    Conversation(ConversationInfo),
+    Conversation(Box<ConversationInfo>),
     /// The conversations of the session's peer, sorted by id.
     Conversations(Vec<ConversationInfo>),
     /// How many members, or how many in the room.

@@ -51,6 +51,8 @@ pub(crate) struct Peer {
     pub(crate) told_online: bool,
     /// Whether the store has an older state of it.
     pub(crate) dirty: bool,
+    /// Whether it waits to be written.
+    pub(crate) queued: bool,
     /// Rows that what it has read takes in the store.
     pub(crate) read_pages: u64,
     /// What else keeps it in memory: parked commands that name it.
@@ -71,6 +73,7 @@ impl Peer {
             logged_out: false,
             told_online: false,
             dirty: false,
+            queued: false,
             read_pages: 0,
             pinned: 0,
         }
@@ -146,6 +149,11 @@ impl Peers {
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// A peer that may be gone.
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Peer> {
+        self.slots.get_mut(slot)
     }
 
     /// A peer's place, if anything is known of it.

@@ -9,7 +9,7 @@ use crate::id::MessageId;
 /// Where an acknowledged message is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whereabouts {
-    /// The conversation's permanent number: its place in memory may be another's by now.
+    /// The conversation's permanent number: its place may be another's by the time of the acknowledgement.
     pub(crate) conversation: u64,
     pub(crate) number: u64,
     /// Who wants to know of its arrival.

@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 /// Custom attributes of a conversation, as JSON.
 pub type Attributes = serde_json::Map<String, serde_json::Value>;
 
-/// How a peer proves who it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How a peer proves who it is. `Debug` shows no secret.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     /// Not at all; enough where signatures are off.
     #[default]
@@ -23,6 +23,17 @@ pub enum Credentials {
     Account(String),
     /// By the resume token of its last session. Works once.
     Token(ResumeToken),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Signature(signature) => f.debug_tuple("Signature").field(signature).finish(),
+            Self::Account(_) => f.write_str("Account(..)"),
+            Self::Token(token) => f.debug_tuple("Token").field(token).finish(),
+        }
+    }
 }
 
 /// The secret by which a session is resumed: 128 random bits in 32 hex digits, good once.

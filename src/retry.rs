@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// What a token's first attempt came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    /// The conversation's permanent number: its place in memory may be another's by now.
+    /// The conversation's permanent number: it may be gone when the token comes again.
     pub(crate) conversation: u64,
     pub(crate) id: MessageId,
     pub(crate) number: u64,

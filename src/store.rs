@@ -241,7 +241,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the failed batch may be found stored after all.
+    /// Whether the failed batch may be found stored after all. A store that finds itself damaged in the middle of a batch
+    /// cannot tell.
     #[must_use]
     pub const fn may_be_stored(&self) -> bool {
         matches!(self, Self::Full | Self::Io(_) | Self::Corrupt { .. })

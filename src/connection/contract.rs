@@ -265,11 +265,11 @@ mod tests {
             changed: Some(Content::Binary(vec![1])),
         };
         vec![
-            (Asked::Open, Reply::Opened(opened)),
+            (Asked::Open, Reply::Opened(Box::new(opened))),
             (Asked::Watch, Reply::Online(peers())),
             (Asked::Other, Reply::Online(peers())),
             (Asked::Other, Reply::Accepted(accepted)),
-            (Asked::Other, Reply::Created { conversation: info.clone(), existing: false }),
+            (Asked::Other, Reply::Created { conversation: Box::new(info.clone()), existing: false }),
             (Asked::Other, Reply::Joined { conversation: room() }),
             (Asked::Other, Reply::Left { conversation: room() }),
             (Asked::Other, Reply::Invited { conversation: room(), peers: peers() }),

@@ -113,15 +113,15 @@ impl Engine {
         parts
     }
 
-    /// A device's cursor in a conversation: a device that is not known stands at the furthest of its peer, one that has
-    /// acknowledged nothing there at the beginning of the membership.
+    /// A device's cursor in a conversation: where a known device has none, the beginning of its membership, for the
+    /// conversation is newer than the device; an unknown device starts at the furthest cursor of its peer.
     pub(super) fn cursor(&self, peer: u32, device: Option<usize>, conversation: u32) -> Cursor {
         let held = &self.peers[peer];
-        let known = match device.and_then(|at| held.devices.get(at)) {
+        let cursor = match device.and_then(|at| held.devices.get(at)) {
             Some(device) => device.cursors.get(&conversation),
             None => held.furthest(conversation),
         };
-        known.cloned().unwrap_or_else(|| {
+        cursor.cloned().unwrap_or_else(|| {
             let member = self.conversations[conversation].members.get(&peer);
             Cursor::at(member.and_then(|member| member.spans.first()).map_or(0, |span| span.0))
         })
@@ -236,6 +236,11 @@ impl Engine {
         for (slot, found) in messages {
             let Some(message) = self.share(slot, found) else { continue };
             self.note_given(session.slot, slot, &message);
+            // A copy of what another device sent is acknowledged by nobody.
+            if message.from == self.peers[self.sessions[session.slot].peer].id {
+                let number = message.number.unwrap_or_default();
+                self.acknowledge_range(session.slot, slot, number, number);
+            }
             let position = message.position;
             let update = Update::Message { offline: position <= opened_at, message };
             self.deliver(session, update, Class::Page { position, catch_up });

@@ -1,6 +1,7 @@
 //! From staged to durable: commits, the index of what was accepted, and the cursors that are written now and then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cursor::Cursor;
 use crate::gate::Staged;
@@ -65,6 +66,9 @@ impl std::fmt::Debug for Committed {
             .finish_non_exhaustive()
     }
 }
+
+/// Peers whose cursors are staged in one step.
+const PEERS_PER_STEP: usize = 64;
 
 /// Numbers of one entry of the index.
 pub(super) const INDEX_ENTRY: usize = 5;
@@ -200,35 +204,61 @@ impl Engine {
         }
     }
 
-    /// Stages every cursor that moved and the index, in commits of bounded size.
+    /// Stages cursors that moved, a bounded number at a time, and the index of what was accepted. Once all that had moved
+    /// when the round began are staged, so is the position up to which nothing needs to be read back after a crash.
     pub(super) fn write_cursors(&mut self) {
+        if self.round.is_empty() {
+            self.write_index();
+            self.round = std::mem::take(&mut self.dirty);
+            self.round_position = self.position;
+        }
+        self.write_round(PEERS_PER_STEP);
+        if !self.round.is_empty() {
+            self.timers.set(Timer::Cursors, self.now + Duration::from_millis(1));
+        } else if !self.dirty.is_empty() || !self.index.entries.is_empty() {
+            self.timers.set_once(Timer::Cursors, self.now + self.config.cursors_every);
+        }
+    }
+
+    /// Stages everything that moved, however much it is: before the end.
+    pub(super) fn write_all_cursors(&mut self) {
         self.write_index();
-        while let Some(peer) = self.dirty.pop_first() {
+        self.round.append(&mut self.dirty);
+        self.round_position = self.position;
+        self.write_round(usize::MAX);
+    }
+
+    fn write_round(&mut self, peers_max: usize) {
+        let from = self.round.len().saturating_sub(peers_max);
+        for peer in self.round.split_off(from) {
             self.write_peer(peer);
             self.gate.end_operation();
         }
-        if self.index.written_to < self.position {
-            self.index.written_to = self.position;
-            let position = self.position;
+        if self.round.is_empty() && self.index.written_to < self.round_position {
+            self.index.written_to = self.round_position;
+            let position = self.round_position;
             self.put_row(Kind::Meta, keys::meta("written_to"), &position);
+            self.reserve();
         }
     }
 
     /// Notes that a peer's rows in the store are behind.
     pub(super) fn mark_dirty(&mut self, peer: u32) {
-        if self.peers[peer].number != 0 {
-            self.dirty.insert(peer);
+        let held = &mut self.peers[peer];
+        if held.number != 0 && !std::mem::replace(&mut held.queued, true) {
+            self.dirty.push(peer);
             self.timers.set_once(Timer::Cursors, self.now + self.config.cursors_every);
         }
     }
 
     /// Stages what changed of a peer.
     pub(super) fn write_peer(&mut self, slot: u32) {
-        self.dirty.remove(&slot);
-        let peer = &self.peers[slot];
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.queued = false;
         if peer.number == 0 {
             return;
         }
+        let peer = &self.peers[slot];
         if peer.dirty {
             let row = PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out };
             let key = keys::peer(peer.number);

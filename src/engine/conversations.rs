@@ -40,7 +40,7 @@ impl Engine {
             self.enter_room(session.slot, slot);
         }
         let conversation = self.info(slot);
-        self.reply(actor, Reply::Created { conversation, existing });
+        self.reply(actor, Reply::Created { conversation: Box::new(conversation), existing });
         if !existing && create.shape != Shape::Room {
             let others: Vec<u32> =
                 self.conversations[slot].active_members().filter(|peer| *peer != actor.peer).collect();
@@ -166,7 +166,7 @@ impl Engine {
     pub(super) fn describe(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let info = self.info(slot);
-        self.reply(actor, Reply::Conversation(info));
+        self.reply(actor, Reply::Conversation(Box::new(info)));
         Ok(())
     }
 
@@ -196,7 +196,12 @@ impl Engine {
     pub(super) fn count(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let count = self.count_in(slot);
-        self.reply_now(actor, Ok(Reply::Count(count)));
+        // Who is in a room is in no store; who is a member may be staged.
+        if self.conversations[slot].kind == ConversationKind::Room {
+            self.reply_now(actor, Ok(Reply::Count(count)));
+        } else {
+            self.reply(actor, Reply::Count(count));
+        }
         Ok(())
     }
 

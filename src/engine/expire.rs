@@ -136,10 +136,13 @@ impl Engine {
             self.timers.set(Timer::Temporary(slot), at);
             return;
         }
-        // Nothing is deleted while the time is in doubt, and staged messages must reach the store before their rows can be
-        // removed from there.
-        let conversation = &self.conversations[slot];
-        if self.time_in_doubt || conversation.durable_number < conversation.last_number {
+        // Its messages go with it, and nothing is deleted by age while the time is in doubt.
+        if self.time_in_doubt {
+            self.timers.set(Timer::Temporary(slot), self.now + SWEEP_EVERY);
+            return;
+        }
+        // Staged messages of it must reach the store before their rows can be removed from there.
+        if self.conversations[slot].durable_number < self.conversations[slot].last_number {
             self.timers.set(Timer::Temporary(slot), self.now + Duration::from_secs(1));
             return;
         }

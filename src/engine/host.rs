@@ -127,8 +127,7 @@ impl Engine {
     #[must_use]
     pub fn number_of(&self, id: &MessageId) -> Option<(ConversationId, u64)> {
         let at = self.recent.find(id)?;
-        let slot = self.conversations.by_number(at.conversation)?;
-        Some((self.conversations[slot].id.clone(), at.number))
+        Some((self.conversations[self.conversations.by_number(at.conversation)?].id.clone(), at.number))
     }
 
     /// Swaps the word filter; none lets everything through.
@@ -169,7 +168,7 @@ impl Engine {
             self.deliver_now(session, update, crate::Class::Reply);
             self.pause_slot(slot);
         }
-        self.write_cursors();
+        self.write_all_cursors();
         self.gate.end_operation();
     }
 }

@@ -252,7 +252,8 @@ impl Engine {
             let slot = engine.conversations.by_number(keys::number(key, 0));
             let peer = engine.peers.by_number(keys::number(key, 1));
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
-            let member = row.into_member();
+            let mut member = row.into_member();
+            member.skip_absences();
             engine.conversations.forget_set(slot);
             if let Some(left_at) = member.left_at {
                 engine.former.entry(left_at).or_default().push((slot, peer));
@@ -277,6 +278,7 @@ impl Engine {
                 if let Some(member) = slot.and_then(|slot| engine.conversations[slot].members.get_mut(&peer)) {
                     member.read = cursor.received;
                     member.uncounted = cursor.beyond;
+                    member.skip_absences();
                 }
             }
             Ok(())
@@ -396,8 +398,8 @@ impl Engine {
         self.each_row(b't', |engine, key, row| {
             let row: TokenRow = record::open(Kind::Tokens, key, row)?;
             let sender = engine.peers.by_number(row.sender);
-            let conversation = engine.conversations.by_number(row.conversation);
-            let (Some(sender), Some(_)) = (sender, conversation) else { return Ok(()) };
+            let known = engine.conversations.by_number(row.conversation).is_some();
+            let Some(sender) = sender.filter(|_| known) else { return Ok(()) };
             let token = RetryToken::new(&row.token).map_err(|_| record::RecordError::Malformed)?;
             let timestamp = Timestamp::from_millis(row.at);
             if timestamp >= limit && engine.retry_tokens.find(sender, &token).is_none() {

@@ -56,7 +56,7 @@ impl Engine {
             Answer::Now(false) | Answer::Default => return Err(Error::SignatureFailed),
             Answer::Defer => return self.park_open(open, ticket),
         }
-        let slot = self.stage_open(&open, &admission);
+        let slot = self.stage_open(&open, &admission, None);
         let session = self.sessions.id(slot);
         self.emit_open(&open, &admission, slot, ticket);
         Ok((session, ticket))
@@ -77,15 +77,16 @@ impl Engine {
     /// Goes on with an open whose hook has answered.
     pub(super) fn resume_open(&mut self, actor: Actor, open: Open, allowed: bool) {
         let Some(session) = actor.session else { return };
-        self.peers[actor.peer].pinned -= 1;
-        self.sessions.remove(session.slot);
         let checked = if allowed { self.check_open(&open) } else { Err(Error::SignatureFailed) };
         match checked {
             Ok(admission) => {
-                let slot = self.stage_open(&open, &admission);
+                let slot = self.stage_open(&open, &admission, Some(session.slot));
+                self.peers[actor.peer].pinned -= 1;
                 self.emit_open(&open, &admission, slot, actor.ticket);
             }
             Err(error) => {
+                self.peers[actor.peer].pinned -= 1;
+                self.sessions.remove(session.slot);
                 self.reply_now(actor, Err(error));
                 let id = SessionId { slot: session.slot, generation: session.generation, ..self.sessions.name() };
                 self.gate.emit_now(Output::Close { session: id });
@@ -137,7 +138,7 @@ impl Engine {
                 let held = &self.sessions[slot];
                 let same = self.peers[held.peer].id == open.peer && held.rare.device == open.device;
                 let grows = open.super_peer && !held.super_peer;
-                if !same || grows || held.state == State::Opening {
+                if !same || grows || held.state == State::Opening || self.is_over(slot) {
                     return Err(Error::TokenExpired);
                 }
                 Ok(Admission { resumes: Some(slot), key: held.rare.key, nonce: None })
@@ -166,14 +167,16 @@ impl Engine {
         self.peers[peer].sessions.iter().copied().find(holds)
     }
 
-    /// Makes the session, or wakes the paused one that it continues.
-    fn stage_open(&mut self, open: &Open, admission: &Admission) -> u32 {
-        let peer = self.peers.intern(&open.peer);
-        // The session or the watch list that goes may be all that the peer is known by.
-        self.peers[peer].pinned += 1;
-        if let Some(holder) = self.tag_holder(peer, open, admission.resumes) {
+    /// Makes the session, or wakes the paused one that it continues; one that was parked has its name already, as `reserved`.
+    fn stage_open(&mut self, open: &Open, admission: &Admission, reserved: Option<u32>) -> u32 {
+        let known = self.peers.find(&open.peer);
+        if let Some(holder) = known.and_then(|peer| self.tag_holder(peer, open, admission.resumes)) {
             self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
         }
+        // Only now: a peer whose one session was just pushed off is forgotten.
+        let peer = self.peers.intern(&open.peer);
+        // The watch list that goes may be all that the peer is known by.
+        self.peers[peer].pinned += 1;
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
         }
@@ -182,9 +185,17 @@ impl Engine {
             self.write_peer(peer);
         }
         let continued = admission.resumes.or_else(|| self.paused_on(peer, open.device.as_ref()));
-        let slot = match continued {
-            Some(slot) => self.wake_session(slot),
-            None => self.sessions.insert(Session::new(peer)),
+        let slot = match (reserved, continued) {
+            (Some(reserved), Some(former)) => {
+                self.sessions[reserved].room = self.sessions[former].room;
+                let generation = self.sessions[former].generation;
+                self.timers.cancel(Timer::Resume(former, generation));
+                self.drop_session(former);
+                reserved
+            }
+            (Some(reserved), None) => reserved,
+            (None, Some(slot)) => self.wake_session(slot),
+            (None, None) => self.sessions.insert(Session::new(peer)),
         };
         self.set_up(slot, open, admission);
         self.join_online(slot);
@@ -194,7 +205,13 @@ impl Engine {
 
     /// A paused session of the same device.
     fn paused_on(&self, peer: u32, device: Option<&DeviceId>) -> Option<u32> {
-        self.peers[peer].paused.iter().copied().find(|slot| self.sessions[*slot].rare.device.as_ref() == device)
+        let is_theirs = |slot: &u32| self.sessions[*slot].rare.device.as_ref() == device && !self.is_over(*slot);
+        self.peers[peer].paused.iter().copied().find(is_theirs)
+    }
+
+    /// Whether a pause has lasted too long, though its timer has not gone off yet.
+    fn is_over(&self, slot: u32) -> bool {
+        matches!(self.sessions[slot].state, State::Paused(until) if until <= self.now)
     }
 
     /// Takes a session out of its pause, or away from the transport that still holds it, for a new tenant.
@@ -316,7 +333,7 @@ impl Engine {
         };
         // With nothing staged for it, an open need not wait for a store that is slow.
         if admission.nonce.is_some() {
-            self.reply(actor, Reply::Opened(opened))
+            self.reply(actor, Reply::Opened(Box::new(opened)))
         } else {
             self.reply_opened(actor, opened)
         }
@@ -335,7 +352,7 @@ impl Engine {
     fn reply_opened(&mut self, actor: Actor, opened: Opened) {
         let slot = actor.session.map_or(0, |session| session.slot);
         self.sessions[slot].opened_with = 0;
-        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(opened))));
+        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(Box::new(opened)))));
     }
 
     /// The room that a session was in goes on, where it is still there.

@@ -131,6 +131,7 @@ impl Engine {
                     _ => Verdict::default(),
                 };
                 self.unpark_send(actor, draft, verdict, also);
+                self.unpin(actor.peer);
                 self.release_lane(&lane);
             }
         }
@@ -153,6 +154,12 @@ impl Engine {
         }
     }
 
+    /// A parked command names a peer no more.
+    fn unpin(&mut self, peer: u32) {
+        self.peers[peer].pinned -= 1;
+        self.peers.forget(peer);
+    }
+
     fn without_lost_session(&self, actor: Actor) -> Actor {
         let session = actor.session.filter(|session| {
             let held = self.sessions.get(session.slot);
@@ -170,6 +177,7 @@ impl Engine {
             if let Err(error) = self.send(actor, draft) {
                 self.reply_now(actor, Err(error));
             }
+            self.unpin(actor.peer);
             if self.parked.is_held(lane) {
                 self.parked.behind.entry(lane.clone()).or_default().extend(behind);
                 return;

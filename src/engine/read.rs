@@ -184,13 +184,15 @@ impl Engine {
         self.reads.unpin(&plan);
         self.report_damage(damaged);
         match (plan, result) {
-            (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(missed))) => {
-                self.give_backlog(session, head, self.still_there(&parts, missed));
+            (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
+                self.forget_ended(&parts, &mut missed);
+                self.give_backlog(session, head, missed);
             }
-            (Plan::Lag { session, head, max, parts, .. }, Ok(Outcome::Missed(missed))) => {
-                self.give_missed(session, head, max, self.still_there(&parts, missed));
+            (Plan::Lag { session, head, max, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
+                self.forget_ended(&parts, &mut missed);
+                self.give_missed(session, head, max, missed);
             }
-            (Plan::History { actor, view, .. }, Ok(Outcome::Page(..))) if !self.is_there(&view) => {
+            (Plan::History { actor, view, .. }, Ok(Outcome::Page(..))) if !self.is_of(&view) => {
                 self.reply_now(actor, Err(Error::ConversationExpired));
             }
             (Plan::History { actor, view, .. }, Ok(Outcome::Page(found, more))) => {
@@ -209,19 +211,19 @@ impl Engine {
         self.gate.end_operation();
     }
 
-    /// What was found of conversations that have not expired since the read began: their places may be others' by now.
-    fn still_there(&self, parts: &[Part], mut missed: Missed) -> Missed {
-        let gone: Vec<u32> =
-            parts.iter().filter(|part| !self.is_there(&part.view)).map(|part| part.view.slot).collect();
-        if !gone.is_empty() {
-            missed.messages.retain(|(slot, _)| !gone.contains(slot));
-            missed.cuts.retain(|cut| !gone.contains(&cut.slot));
-        }
-        missed
+    /// Whether a view is of the conversation that is in its place now: one that ended may have given it up.
+    fn is_of(&self, view: &LogView) -> bool {
+        self.conversations.get(view.slot).is_some_and(|conversation| conversation.number == view.conversation)
     }
 
-    fn is_there(&self, view: &LogView) -> bool {
-        self.conversations.get(view.slot).is_some_and(|conversation| conversation.number == view.conversation)
+    /// Leaves out what was found of conversations that ended while the read was under way.
+    fn forget_ended(&self, parts: &[Part], missed: &mut Missed) {
+        let ended: BTreeSet<u32> =
+            parts.iter().map(|part| &part.view).filter(|v| !self.is_of(v)).map(|v| v.slot).collect();
+        if !ended.is_empty() {
+            missed.messages.retain(|(slot, _)| !ended.contains(slot));
+            missed.cuts.retain(|cut| !ended.contains(&cut.slot));
+        }
     }
 
     /// Memory that only reads wanted.

@@ -1,6 +1,7 @@
 //! What was received and read, and what is not read yet.
 
 use crate::conversation::ConversationKind;
+use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
 use crate::output::{Reply, Unread, Update};
@@ -57,13 +58,19 @@ impl Engine {
             return;
         }
         let Some(at) = self.peers[peer].device(self.sessions[session].rare.device.as_ref()) else { return };
-        let mut cursor = self.cursor(peer, Some(at), conversation);
-        cursor.acknowledge(first, last, self.config.acknowledged_beyond_max);
-        let device = &mut self.peers[peer].devices[at];
-        device.cursors.insert(conversation, cursor);
-        device.dirty = true;
-        device.seen_at = self.now;
+        self.move_cursor(peer, at, conversation, (first, last));
+        self.peers[peer].devices[at].seen_at = self.now;
         self.mark_dirty(peer);
+    }
+
+    /// Moves the cursor of one of a peer's devices over the numbers from the first to the second.
+    pub(super) fn move_cursor(&mut self, peer: u32, at: usize, conversation: u32, numbers: (u64, u64)) {
+        let known = self.peers[peer].devices[at].cursors.contains_key(&conversation);
+        let fresh = if known { Cursor::default() } else { self.cursor(peer, Some(at), conversation) };
+        let device = &mut self.peers[peer].devices[at];
+        let cursor = device.cursors.entry(conversation).or_insert(fresh);
+        cursor.acknowledge(numbers.0, numbers.1, self.config.acknowledged_beyond_max);
+        device.dirty = true;
     }
 
     fn read_to(&mut self, peer: u32, conversation: u32, number: u64) {
@@ -82,13 +89,14 @@ impl Engine {
         up_to: Option<MessageId>,
     ) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
-        let (last, permanent) = (self.conversations[slot].last_number, self.conversations[slot].number);
+        let last = self.conversations[slot].last_number;
+        let conversation = self.conversations[slot].number;
         let number = match (up_to, actor.session) {
             (None, _) => Some(last),
             (Some(id), Some(session)) => {
                 self.locate(session.slot, &id).filter(|(at, _)| *at == slot).map(|(_, at)| at.number)
             }
-            (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == permanent).map(|at| at.number),
+            (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number),
         };
         self.read_to(actor.peer, slot, number.ok_or(Error::MessageNotFound)?);
         Ok(())
@@ -97,7 +105,7 @@ impl Engine {
     /// What the session's peer has not read, sorted by conversation id.
     pub(super) fn unread(&mut self, actor: Actor) -> Result<(), Error> {
         let unread = self.unread_of(actor.peer);
-        self.reply_now(actor, Ok(Reply::Unread(unread)));
+        self.reply(actor, Reply::Unread(unread));
         Ok(())
     }
 

@@ -59,19 +59,22 @@ struct Outgoing {
 impl Engine {
     /// Sends for a session or the host.
     pub(super) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
-        let checked = self.check_send(actor, &draft)?;
+        // Before any check: whatever was forbidden or broke since, the first attempt's answer stands.
         if self.repeat(actor, &draft) {
             return Ok(());
         }
+        let checked = self.check_send(actor, &draft)?;
         let lane = self.lane(actor, &checked.place);
         if self.parked.is_held(&lane) {
             self.may_park()?;
+            self.peers[actor.peer].pinned += 1;
             self.parked.hold(lane, actor, draft);
             return Ok(());
         }
         match self.ask_message(actor, &draft, &checked)? {
             Answer::Defer => {
                 self.may_park()?;
+                self.peers[actor.peer].pinned += 1;
                 self.park(actor.ticket, Command::Send { actor, draft, lane, also: Vec::new() });
                 Ok(())
             }
@@ -86,8 +89,8 @@ impl Engine {
         self.finish_send(actor, draft, checked, verdict)
     }
 
-    fn finish_send(&mut self, actor: Actor, draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
-        let decided = self.decide(&draft, &checked.place, verdict)?;
+    fn finish_send(&mut self, actor: Actor, mut draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
+        let decided = self.decide(&mut draft, &checked.place, verdict)?;
         let outgoing = if draft.transient {
             self.make_transient(actor, checked.place, decided)
         } else {
@@ -104,6 +107,7 @@ impl Engine {
     // Check.
 
     fn check_send(&self, actor: Actor, draft: &Draft) -> Result<Checked, Error> {
+        self.may_answer()?;
         let max = self.config.message_bytes_max;
         if draft.counted_bytes() > max {
             return Err(Error::TooLong { limit: "message_bytes_max", max: max as u64 });
@@ -115,10 +119,17 @@ impl Engine {
         if !draft.transient && !self.is_room(&checked.place) {
             self.may_stage()?;
         }
-        if self.gate.outputs() >= self.config.outputs_max {
-            return Err(Error::OverLimit { limit: "outputs_max", max: self.config.outputs_max as u64 });
-        }
         Ok(checked)
+    }
+
+    /// Whether another answer may wait for the host.
+    fn may_answer(&self) -> Result<(), Error> {
+        let max = self.config.outputs_max;
+        if self.gate.outputs() >= max {
+            Err(Error::OverLimit { limit: "outputs_max", max: max as u64 })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_peers(&self, actor: Actor, named: &[PeerId], transient: bool) -> Result<Checked, Error> {
@@ -222,6 +233,9 @@ impl Engine {
     /// Answers a repeated attempt with the first one's answer, or lets it wait with the first one.
     fn repeat(&mut self, actor: Actor, draft: &Draft) -> bool {
         let Some(token) = &draft.retry_token else { return false };
+        if self.may_answer().is_err() {
+            return false;
+        }
         if self.parked.join(actor, token) {
             return true;
         }
@@ -286,8 +300,8 @@ impl Engine {
         all.into_iter().filter(|peer| alone || *peer != me).collect()
     }
 
-    /// What a hook's answer and the filter make of the draft. A hook's answer that breaks a limit is set aside.
-    fn decide(&mut self, draft: &Draft, place: &Place, mut verdict: Verdict) -> Result<Decided, Error> {
+    /// What a hook's answer and the filter make of the draft, whose content they take. A hook's answer that breaks a limit is set aside.
+    fn decide(&mut self, draft: &mut Draft, place: &Place, mut verdict: Verdict) -> Result<Decided, Error> {
         if verdict.drop {
             return Err(Error::MessageRejected);
         }
@@ -303,21 +317,22 @@ impl Engine {
             verdict = Verdict::default();
         }
         let changed = verdict.content.is_some();
-        let content = verdict.content.unwrap_or_else(|| draft.content.clone());
+        let content =
+            verdict.content.unwrap_or_else(|| std::mem::replace(&mut draft.content, Content::Text(String::new())));
         let narrowed = if self.is_room(place) { None } else { verdict.to };
         let narrowed = narrowed.map(|mut to| {
             to.sort_unstable();
             to.dedup();
             to
         });
-        Ok(match self.masked(place, &content) {
+        Ok(match self.masked(place, &content, self.config.message_bytes_max.saturating_sub(push)) {
             Some(masked) => Decided { content: masked, changed: true, narrowed },
             None => Decided { content, changed, narrowed },
         })
     }
 
-    /// What the word filter makes of some content; `None` where it finds nothing.
-    fn masked(&self, place: &Place, content: &Content) -> Option<Content> {
+    /// What the word filter makes of some content, in at most `bytes_max` bytes; `None` where it finds nothing.
+    fn masked(&self, place: &Place, content: &Content, bytes_max: usize) -> Option<Content> {
         let filter = self.filter.as_ref()?;
         let direct = match place {
             Place::Direct(_) => true,
@@ -326,7 +341,7 @@ impl Engine {
         if direct && !self.config.filter_direct {
             return None;
         }
-        filter.mask_message(content.as_text()?, self.config.message_bytes_max).map(Content::Text)
+        filter.mask_message(content.as_text()?, bytes_max).map(Content::Text)
     }
 
     // Stage.
@@ -438,6 +453,7 @@ impl Engine {
         if !is_room {
             let device = message.device.clone();
             self.count_message(slot, number, actor.peer, device.as_ref(), narrowed.as_deref());
+            self.count_copies(actor, slot, number);
             self.recent.note(id, self.whereabouts(slot, &message));
         }
         if let Some(session) = actor.session
@@ -472,7 +488,6 @@ impl Engine {
         device: Option<&DeviceId>,
         narrowed: Option<&[u32]>,
     ) {
-        let beyond_max = self.config.acknowledged_beyond_max;
         if let Some(member) = self.conversations[slot].members.get_mut(&sender) {
             if member.read + 1 == number {
                 member.read = number
@@ -481,11 +496,7 @@ impl Engine {
             }
             self.peers[sender].dirty = true;
             if let Some(at) = self.peers[sender].device(device) {
-                let mut cursor = self.cursor(sender, Some(at), slot);
-                cursor.acknowledge(number, number, beyond_max);
-                let held = &mut self.peers[sender].devices[at];
-                held.cursors.insert(slot, cursor);
-                held.dirty = true;
+                self.move_cursor(sender, at, slot, (number, number));
             }
             self.mark_dirty(sender);
         }
@@ -496,13 +507,22 @@ impl Engine {
                 member.uncounted.add(number, number);
             }
             for at in 0..self.peers[peer].devices.len() {
-                let mut cursor = self.cursor(peer, Some(at), slot);
-                cursor.acknowledge(number, number, beyond_max);
-                self.peers[peer].devices[at].cursors.insert(slot, cursor);
-                self.peers[peer].devices[at].dirty = true;
+                self.move_cursor(peer, at, slot, (number, number));
             }
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);
+        }
+    }
+
+    /// The sender's other sessions get a copy, which nobody acknowledges: it counts as received where it is delivered.
+    fn count_copies(&mut self, actor: Actor, slot: u32, number: u64) {
+        if !self.conversations[slot].members.contains_key(&actor.peer) {
+            return;
+        }
+        for session in self.peers[actor.peer].sessions.clone() {
+            if self.sessions[session].flow == Flow::Live {
+                self.acknowledge_range(session, slot, number, number);
+            }
         }
     }
 

@@ -156,17 +156,11 @@ impl Post {
     /// Moves updates out, never taking another lock than the outbox's. Beside the state, whether the engine should hear of
     /// room.
     pub(crate) fn drain(&self, session: SessionId, out: &mut Vec<Arc<Update>>, max: usize) -> (DrainState, bool) {
-        let drained = self.outbox(session).map(|mut outbox| {
-            let tenant = outbox.is_tenant(session.generation);
-            (tenant, outbox.drain(session.generation, out, max, &self.bounds))
-        });
-        match drained {
-            Some((true, found)) => found,
-            _ => {
-                out.extend(self.farewells.remove(&session).map(|(_, update)| update));
-                (DrainState::Closed, false)
-            }
+        if let Some(mut outbox) = self.outbox(session).filter(|outbox| outbox.is_tenant(session.generation)) {
+            return outbox.drain(out, max, &self.bounds);
         }
+        out.extend(self.farewells.remove(&session).map(|(_, update)| update));
+        (DrainState::Closed, false)
     }
 
     /// Nobody will drain this session. Tells whether it was open.
@@ -182,9 +176,14 @@ impl Post {
         offer(&self.events.0, event, &self.counters.events_dropped);
     }
 
+    /// Node and epoch of all ids; before the first session there are none.
+    fn identity(&self) -> (u16, u32) {
+        self.identity.get().copied().unwrap_or_default()
+    }
+
     /// The id of a session that was attached.
     pub(crate) fn id(&self, session: SessionRef) -> SessionId {
-        let (node, epoch) = self.identity.get().copied().unwrap_or_default();
+        let (node, epoch) = self.identity();
         SessionId { node, epoch, slot: session.slot, generation: session.generation }
     }
 
@@ -234,21 +233,22 @@ impl Delivery {
 
     fn deliver(&mut self, deliver: &Deliver, post: &Post) {
         let weight = weigh(&deliver.update);
+        let (node, epoch) = post.identity();
         let (mut delivered, mut dropped) = (0, 0);
-        for session in deliver.audience.iter() {
-            let Some(mut outbox) = post.slots.lock(session.slot) else { continue };
+        let mut walk = post.slots.walk();
+        deliver.audience.iter().for_each(|session| {
+            let Some(mut outbox) = walk.lock(session.slot) else { return };
             let pushed = outbox.push(session.generation, &deliver.update, deliver.class, weight, &post.bounds);
             delivered += u64::from(pushed.queued);
             dropped += u64::from(pushed.dropped);
             if pushed.first {
                 outbox.take_waiting(&mut self.wakes);
-                drop(outbox);
-                self.ready.push(post.id(session));
+                self.ready.push(SessionId { node, epoch, slot: session.slot, generation: session.generation });
             } else if pushed.overflowed {
                 self.overflows.push((session, position(deliver)));
                 Counters::count(&post.counters.overflows, 1);
             }
-        }
+        });
         Counters::count(&post.counters.delivered, delivered);
         Counters::count(&post.counters.fleeting_dropped, dropped);
     }

@@ -388,12 +388,6 @@ impl Shared {
         true
     }
 
-    /// Whether everything taken is written and read. `None` where the engine cannot be had before `until`.
-    pub(crate) fn is_settled(&self, until: Instant) -> Option<bool> {
-        let engine = self.engine.try_lock_until(until)?;
-        Some(!engine.has_work() && self.busy.load(Ordering::Relaxed) == 0)
-    }
-
     /// Delivers what the engine has put out, in its order, for `rounds` at most; the timer thread does the rest.
     ///
     /// Whoever finds the delivery lock taken leaves: its holder looks at the engine again afterwards, or has the timer
@@ -409,18 +403,30 @@ impl Shared {
         }
     }
 
-    /// Delivers everything that the engine has put out, whoever is at it. Returns whether that was done before `until`.
+    /// Acts on the engine at a moment when nothing is staged, read or on its way to an outbox. `None` where there is no such
+    /// moment before `until`.
     #[expect(clippy::disallowed_methods, reason = "a host that ends waits in real time")]
-    pub(crate) fn flush(&self, until: Instant) -> bool {
-        while let Some(engine) = self.engine.try_lock_until(until) {
-            match self.deliver_round(engine, self.clock.now()) {
-                Round::Empty => return true,
-                Round::Taken if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
-                Round::Delivered if Instant::now() < until => {}
-                Round::Taken | Round::Delivered => return false,
+    pub(crate) fn at_rest<T>(&self, until: Instant, act: impl FnOnce(&mut Engine, Timestamp) -> T) -> Option<T> {
+        loop {
+            let mut delivery = self.delivery.try_lock_until(until)?;
+            let mut engine = self.engine.try_lock_until(until)?;
+            poll_batch(&mut engine, &mut delivery.batch);
+            let delivered = delivery.batch.is_empty();
+            if delivered && !engine.has_work() && self.busy.load(Ordering::Relaxed) == 0 {
+                return Some(act(&mut engine, self.clock.now()));
+            }
+            drop(engine);
+            delivery.deliver_all(&self.post);
+            let wakes = delivery.announce(&self.post);
+            drop(delivery);
+            wakes.run(&self.post);
+            if Instant::now() >= until {
+                return None;
+            }
+            if delivered {
+                thread::sleep(Duration::from_millis(1));
             }
         }
-        false
     }
 
     /// Delivers one batch.

@@ -33,10 +33,20 @@ impl Slots {
     }
 
     /// The outbox at `slot`, if anybody was ever there.
+    #[inline]
     pub(crate) fn lock(&self, slot: u32) -> Option<MutexGuard<'_, Outbox>> {
-        let (shelf, page, place) = split(slot);
-        let page = self.shelves.get(shelf)?.get()?.get(page)?.get()?;
-        Some(page.get(place)?.0.lock())
+        Some(self.page(slot)?.get(split(slot).2)?.0.lock())
+    }
+
+    #[inline]
+    fn page(&self, slot: u32) -> Option<&Page> {
+        let (shelf, page, _) = split(slot);
+        self.shelves.get(shelf)?.get()?.get(page)?.get()
+    }
+
+    /// A way through many outboxes, cheapest in the order of their slots.
+    pub(crate) const fn walk(&self) -> Walk<'_> {
+        Walk { slots: self, at: u32::MAX, page: &[] }
     }
 
     /// The outbox at `slot`, made where there is none; `None` beyond the end of the table.
@@ -61,6 +71,28 @@ impl Slots {
     }
 }
 
+/// Remembers the page that it was at.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    slots: &'a Slots,
+    at: u32,
+    page: &'a [Slot],
+}
+
+impl<'a> Walk<'a> {
+    /// The outbox at `slot`, if anybody was ever there.
+    #[inline]
+    pub(crate) fn lock(&mut self, slot: u32) -> Option<MutexGuard<'a, Outbox>> {
+        let at = slot / PAGE as u32;
+        if at != self.at {
+            self.page = self.slots.page(slot)?;
+            self.at = at;
+        }
+        Some(self.page.get(slot as usize % PAGE)?.0.lock())
+    }
+}
+
+#[inline]
 const fn split(slot: u32) -> (usize, usize, usize) {
     let slot = slot as usize;
     (slot / (PAGE * SHELF), slot / PAGE % SHELF, slot % PAGE)

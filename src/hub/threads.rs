@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::delivery::Counters;
 use super::shared::{Backoff, Phase, Shared};
+use crate::engine::Engine;
 use crate::output::Event;
 use crate::store::StoreError;
 
@@ -154,16 +155,12 @@ pub(crate) fn shut_down(shared: &Shared, timeout: Duration) -> ShutdownReport {
     // A third of the time is kept for the end of the threads.
     let settle_until = started + timeout * 2 / 3;
     shared.enter(Phase::Stopping);
-    let mut committed = settle(shared, settle_until);
-    shared.flush(settle_until);
-    if let Some(mut engine) = shared.engine.try_lock_until(settle_until.max(Instant::now() + ENGINE_WAIT)) {
-        let now = shared.clock.now();
-        engine.shut_down(now);
-        shared.take_up(&mut engine, now);
-        drop(engine);
-        committed = settle(shared, settle_until);
-    }
-    shared.flush(settle_until.max(Instant::now() + ENGINE_WAIT));
+    // A request that came before is answered before its session ends.
+    let settled = shared.at_rest(settle_until, Engine::shut_down).is_some();
+    let ended = settled || end_engine(shared, settle_until.max(Instant::now() + ENGINE_WAIT));
+    // What ended with the sessions is written too: how far each had received.
+    shared.enter(Phase::Stopping);
+    let committed = ended && shared.at_rest(settle_until, |_, _| ()).is_some();
     shared.post.finish();
     shared.enter(Phase::Stopped);
     let threads_left = join(shared, started + timeout);
@@ -172,16 +169,13 @@ pub(crate) fn shut_down(shared: &Shared, timeout: Duration) -> ShutdownReport {
     ShutdownReport { committed, threads_left, store }
 }
 
-/// Waits until everything taken is written, read and delivered.
-#[expect(clippy::disallowed_methods, reason = "a host that ends waits in real time")]
-fn settle(shared: &Shared, until: Instant) -> bool {
-    loop {
-        match shared.is_settled(until) {
-            Some(true) => return true,
-            Some(false) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
-            _ => return false,
-        }
-    }
+/// Ends the sessions of an engine that does not come to rest. Tells whether it could be had.
+fn end_engine(shared: &Shared, until: Instant) -> bool {
+    let Some(mut engine) = shared.engine.try_lock_until(until) else { return false };
+    let now = shared.clock.now();
+    engine.shut_down(now);
+    shared.pump(engine, now, ROUNDS_OF_THE_TIMER);
+    true
 }
 
 #[expect(clippy::disallowed_methods, reason = "a host that ends waits in real time")]

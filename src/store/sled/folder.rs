@@ -31,10 +31,12 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder where it is missing, and locks it.
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
-        let made = !root.exists();
+        let missing: Vec<_> =
+            root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+        let made = !missing.is_empty();
         if made {
             fs::create_dir_all(root).map_err(|error| unwritable(root, &error))?;
-            sync_parent(root);
+            missing.into_iter().for_each(sync_parent);
         }
         match lock(root) {
             Ok(lock) => Ok(Self { root: root.to_owned(), _lock: lock, made }),
@@ -275,7 +277,8 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// A parent that cannot be synced (say, without permission to read it) is no reason to refuse a store inside it.
 fn sync_parent(path: &Path) {
-    if let Some(Err(error)) = path.parent().map(sync_folder) {
+    let parent = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    if let Some(Err(error)) = parent.map(sync_folder) {
         tracing::warn!(%error, "the folder above the store could not be synced");
     }
 }

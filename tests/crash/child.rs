@@ -1,0 +1,161 @@
+//! What is killed: a hub, and threads that use it and report line by line.
+//!
+//! | line | means |
+//! |---|---|
+//! | `ready` | the store is open and work begins |
+//! | `sent CONVERSATION NUMBER ID BODY` | the sender was told that the message is durable |
+//! | `will ID…` | the receiver is about to acknowledge these |
+//! | `did MILLIS ID…` | it has, at that time |
+//! | `wrong TEXT` | a session saw what it must not see |
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use switchboard::store::Durability;
+use switchboard::{
+    Clock, ConversationId, Create, Draft, Hub, MessageId, Open, PeerId, Reply, Request, SessionHandle, Shape, Target,
+    Ticket, Update,
+};
+
+use super::{PEERS, Workload, receiver, sender};
+
+/// Requests of one session that wait for their answer.
+const WINDOW: usize = 16;
+/// The parent kills long before.
+const LIFE_MAX: Duration = Duration::from_secs(60);
+
+/// The task of a child, as its environment says it: workload, durability, life and folder.
+pub(super) fn task(workload: Workload, durability: Durability, life: u32, folder: &Path) -> String {
+    format!("{workload:?} {durability} {life} {}", folder.display())
+}
+
+pub(super) fn run(task: &str) {
+    let mut words = task.splitn(4, ' ');
+    let mut word = || words.next().unwrap();
+    let (workload, durability, life, folder) = (word(), word(), word(), word());
+    let workload = Workload::ALL.into_iter().find(|known| format!("{known:?}") == workload).unwrap();
+    let durability = if durability == "fsync" { Durability::Fsync } else { Durability::Process };
+    let hub = super::start(Path::new(folder), durability);
+    let groups = if workload == Workload::Groups { groups(&hub) } else { Vec::new() };
+    report("ready");
+    thread::scope(|scope| {
+        for number in 0..PEERS {
+            let (hub, groups) = (&hub, &groups);
+            scope.spawn(move || match groups.get(number % 2) {
+                Some(group) => talk(hub, sender(number), &Target::Conversation(group.clone()), life),
+                None => talk(hub, sender(number), &Target::Peers(vec![receiver(number)]), life),
+            });
+            if workload == Workload::Offline {
+                scope.spawn(move || come_and_go(hub, &receiver(number)));
+            }
+        }
+        thread::sleep(LIFE_MAX);
+        std::process::exit(1);
+    });
+}
+
+/// Two groups of all senders, found again in each life.
+fn groups(hub: &Hub) -> Vec<ConversationId> {
+    let (session, _) = hub.open(Open::new(sender(0))).unwrap();
+    let everyone: Vec<PeerId> = (0..PEERS).map(sender).collect();
+    let create = |members: &[PeerId]| {
+        session.request(Request::Create(Create::new(Shape::Unique, members.to_vec()))).unwrap();
+        loop {
+            let update = session.recv_timeout(LIFE_MAX).unwrap();
+            if let Update::Reply { result: Ok(Reply::Created { conversation, .. }), .. } = &*update {
+                return conversation.id.clone();
+            }
+        }
+    };
+    let quiet = PeerId::new("listener").unwrap();
+    vec![create(&everyone), create(&[everyone, vec![quiet]].concat())]
+}
+
+/// Sends for ever, and reports each message once it is acknowledged.
+fn talk(hub: &Hub, me: PeerId, target: &Target, life: &str) {
+    let (session, _) = hub.open(Open::new(me.clone())).unwrap();
+    let mut waiting: HashMap<Ticket, String> = HashMap::new();
+    let mut watcher = Watcher::default();
+    for count in 0u64.. {
+        let body = format!("{life}.{}.{count}", me.as_str());
+        let draft = match target.clone() {
+            Target::Peers(peers) => Draft::to_peers(peers, body.as_str()),
+            Target::Conversation(conversation) => Draft::to_conversation(conversation, body.as_str()),
+        };
+        waiting.insert(session.send(draft).unwrap(), body);
+        while waiting.len() >= WINDOW {
+            listen(&session, &mut waiting, &mut watcher);
+        }
+    }
+}
+
+fn listen(session: &SessionHandle, waiting: &mut HashMap<Ticket, String>, watcher: &mut Watcher) {
+    let update = session.recv_timeout(LIFE_MAX).unwrap();
+    match &*update {
+        Update::Reply { ticket, result: Ok(Reply::Accepted(accepted)) } => {
+            let body = waiting.remove(ticket).unwrap();
+            let number = accepted.number.unwrap();
+            report(&format!("sent {} {number} {} {body}", accepted.conversation, accepted.id));
+        }
+        Update::Reply { result: Err(error), .. } => report(&format!("wrong refused: {error}")),
+        other => drop(watcher.see(other)),
+    }
+}
+
+/// Opens, takes some messages, acknowledges most of them, goes, and comes again.
+fn come_and_go(hub: &Hub, me: &PeerId) {
+    let clock = Clock::start();
+    loop {
+        let (session, _) = hub.open(Open::new(me.clone())).unwrap();
+        let mut watcher = Watcher::default();
+        for round in 0..6 {
+            let mut updates: Vec<Arc<Update>> = Vec::new();
+            let _ = session.wait(Duration::from_millis(20));
+            session.drain(&mut updates, 100);
+            let ids: Vec<String> =
+                updates.iter().filter_map(|update| watcher.see(update)).map(|id| id.to_string()).collect();
+            // What comes last before it goes is not acknowledged, and has to come again.
+            if ids.is_empty() || round == 5 {
+                continue;
+            }
+            let messages = ids.iter().map(|id| MessageId::parse(id).unwrap()).collect();
+            report(&format!("will {}", ids.join(" ")));
+            session.request(Request::Acknowledge { messages, read: false }).unwrap();
+            report(&format!("did {} {}", clock.now(), ids.join(" ")));
+        }
+    }
+}
+
+/// Checks what one session sees: every id once, numbers of a conversation in order.
+#[derive(Default)]
+struct Watcher {
+    ids: HashSet<MessageId>,
+    last: HashMap<ConversationId, u64>,
+}
+
+impl Watcher {
+    fn see(&mut self, update: &Update) -> Option<MessageId> {
+        let Update::Message { message, .. } = update else { return None };
+        if !self.ids.insert(message.id) {
+            report(&format!("wrong {} came twice to one session", message.id));
+        }
+        let number = message.number.unwrap();
+        let last = self.last.insert(message.conversation.clone(), number);
+        if last.is_some_and(|last| last >= number) {
+            report(&format!("wrong number {number} came after {last:?}"));
+        }
+        Some(message.id)
+    }
+}
+
+/// One line, in one write, so that a kill cuts between lines.
+fn report(line: &str) {
+    if std::io::stdout().lock().write_all(format!("{line}\n").as_bytes()).is_err() {
+        // The parent is gone.
+        std::process::exit(1);
+    }
+}
