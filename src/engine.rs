@@ -140,6 +140,8 @@ pub struct Engine {
     round_position: u64,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
+    /// Copies of a peer's own messages for its other sessions, by conversation and number, until they are durable.
+    copies: Vec<(SessionRef, u32, u64)>,
     /// Gated replies that were answered early.
     answered: FxHashSet<Ticket>,
     /// Former members whose rows go in time, by when they left.
@@ -212,6 +214,7 @@ impl Engine {
             round: Vec::new(),
             round_position: 0,
             gated: VecDeque::new(),
+            copies: Vec::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
             trim_next: 0,

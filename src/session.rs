@@ -87,6 +87,11 @@ impl Session {
         }
     }
 
+    /// Whether it is open, and still the tenant that `reference` names.
+    pub(crate) fn is_attached(&self, reference: SessionRef) -> bool {
+        self.generation == reference.generation && self.state == State::Open
+    }
+
     /// Whether it watches a peer.
     pub(crate) fn is_watching(&self, peer: u32) -> bool {
         self.watched.binary_search(&peer).is_ok()

@@ -236,10 +236,8 @@ impl Engine {
         for (slot, found) in messages {
             let Some(message) = self.share(slot, found) else { continue };
             self.note_given(session.slot, slot, &message);
-            // A copy of what another device sent is acknowledged by nobody.
             if message.from == self.peers[self.sessions[session.slot].peer].id {
-                let number = message.number.unwrap_or_default();
-                self.acknowledge_range(session.slot, slot, number, number);
+                self.count_copy(session.slot, slot, message.number.unwrap_or_default());
             }
             let position = message.position;
             let update = Update::Message { offline: position <= opened_at, message };

@@ -514,15 +514,27 @@ impl Engine {
         }
     }
 
-    /// The sender's other sessions get a copy, which nobody acknowledges: it counts as received where it is delivered.
+    /// The sender's other sessions get a copy.
     fn count_copies(&mut self, actor: Actor, slot: u32, number: u64) {
         if !self.conversations[slot].members.contains_key(&actor.peer) {
             return;
         }
+        let own = actor.session.map(|session| session.slot);
         for session in self.peers[actor.peer].sessions.clone() {
-            if self.sessions[session].flow == Flow::Live {
-                self.acknowledge_range(session, slot, number, number);
+            if self.sessions[session].flow == Flow::Live && Some(session) != own {
+                self.count_copy(session, slot, number);
             }
+        }
+    }
+
+    /// A copy of what another device sent is acknowledged by nobody: it counts as received where it is delivered, and so not
+    /// before it is durable. Whoever pauses before gets it again.
+    pub(super) fn count_copy(&mut self, session: u32, slot: u32, number: u64) {
+        let durable = self.conversations.get(slot).is_none_or(|conversation| number <= conversation.durable_number);
+        if durable {
+            self.acknowledge_range(session, slot, number, number);
+        } else {
+            self.copies.push((self.sessions.reference(session), slot, number));
         }
     }
 
