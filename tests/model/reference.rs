@@ -388,6 +388,8 @@ pub(crate) struct Model {
     pub(crate) pending: Vec<Pending>,
     pub(crate) expected: Vec<Expected>,
     presence_due: Option<u64>,
+    /// Copies of a peer's own messages that are not durable: session and attachment, conversation and number.
+    copies: Vec<(usize, u32, usize, u64)>,
     attachments: u64,
     /// The commit that is being filled, the newest one that surely has something, and the newest durable one.
     pub(crate) filling: u64,
@@ -527,10 +529,7 @@ impl Model {
     pub(crate) fn open(&mut self, open: &OpenRequest, ticket: u64) -> Result<usize, Code> {
         let resumes = self.check_open(open)?;
         if let Some(holder) = self.tag_holder(open, resumes) {
-            // Nobody is forgotten who is just opening.
-            let known = std::mem::replace(&mut self.peer(open.peer).known, true);
             self.end(holder, Some(4111));
-            self.peer(open.peer).known = known;
         }
         self.peer(open.peer).logged_out = false;
         let same_device = |session: &usize| self.sessions[*session].device == open.device;
@@ -780,12 +779,12 @@ impl Model {
     // Sending.
 
     pub(crate) fn send(&mut self, session: usize, send: &SendRequest, ticket: u64) -> Result<(), Code> {
-        let place = self.check_send(session, send)?;
         let me = self.sessions[session].peer;
         if let Some(first) = self.known_token(me, send.token) {
             self.reply(session, ticket, Answer::Accepted(first));
             return Ok(());
         }
+        let place = self.check_send(session, send)?;
         let is_room = matches!(place, Place::Known(at) if self.conversations[at].kind == Kind::Room);
         let message = if send.transient {
             self.make_transient(me, send, &place)
@@ -917,11 +916,26 @@ impl Model {
                 tokens.remove(0);
             }
         }
-        // The sending device has its own message.
         if kind != Kind::Room {
+            // The sending device has its own message, the others have a copy once it is safe.
             self.acknowledge_range(session, at, number, number, false);
+            let others: Vec<usize> = self.open_of(me).into_iter().filter(|other| *other != session).collect();
+            others.into_iter().for_each(|other| self.copy(other, at, number));
         }
         message
+    }
+
+    /// A copy of what another device sent needs no acknowledgement: it counts as received once it is durable.
+    fn copy(&mut self, session: usize, conversation: usize, number: u64) {
+        if self.sessions[session].reading {
+            return;
+        }
+        if number <= self.conversations[conversation].durable {
+            self.acknowledge_range(session, conversation, number, number, true);
+        } else {
+            let attached = self.sessions[session].attached;
+            self.copies.push((session, attached, conversation, number));
+        }
     }
 
     /// The sessions that get a message as it is sent.
@@ -1038,7 +1052,7 @@ impl Model {
 
     pub(crate) fn unread(&mut self, session: usize, ticket: u64) {
         let unread = self.unread_of(self.sessions[session].peer);
-        self.reply_now(session, ticket, Answer::Unread(unread));
+        self.reply(session, ticket, Answer::Unread(unread));
     }
 
     // Conversations.
@@ -1348,8 +1362,14 @@ impl Model {
     pub(crate) fn count(&mut self, session: usize, conversation: Option<usize>, ticket: u64) -> Result<(), Code> {
         let at = self.of(self.sessions[session].peer, conversation)?;
         let held = &self.conversations[at];
-        let count = if held.kind == Kind::Room { held.present.len() } else { held.active().len() };
-        self.reply_now(session, ticket, Answer::Count(count as u64));
+        // Who is in a room is in no store.
+        if held.kind == Kind::Room {
+            let count = held.present.len() as u64;
+            self.reply_now(session, ticket, Answer::Count(count));
+        } else {
+            let count = held.active().len() as u64;
+            self.reply(session, ticket, Answer::Count(count));
+        }
         Ok(())
     }
 
@@ -1496,8 +1516,8 @@ impl Model {
             }
         }
         self.give_cuts(session, cuts);
-        self.give_messages(session, messages);
         self.sessions[session].reading = false;
+        self.give_messages(session, messages);
     }
 
     /// What was sent while the read was under way.
@@ -1537,6 +1557,9 @@ impl Model {
             let Some(conversation) = self.messages[message].conversation else { continue };
             if !self.conversations[conversation].gone {
                 self.sessions[session].given.insert(message);
+                if self.messages[message].from == self.sessions[session].peer {
+                    self.copy(session, conversation, self.messages[message].number.unwrap_or_default());
+                }
                 self.tell_after(session, What::Message { message, offline: message < opened_at });
             }
         }
@@ -1570,7 +1593,7 @@ impl Model {
             return;
         }
         if in_doubt || held.durable < held.last() {
-            held.check_at = now + 1_000;
+            held.check_at = now + if in_doubt { 10_000 } else { 1_000 };
             return;
         }
         held.gone = true;
@@ -1627,6 +1650,11 @@ impl Model {
         for (held, number) in self.conversations.iter_mut().zip(numbers) {
             held.durable = *number;
         }
+        for (session, attached, conversation, number) in std::mem::take(&mut self.copies) {
+            if self.is_attached(session, attached) && !self.conversations[conversation].gone {
+                self.copy(session, conversation, number);
+            }
+        }
     }
 
     /// Another engine has started on what the store holds.
@@ -1636,6 +1664,7 @@ impl Model {
         self.failed = false;
         self.presence_due = None;
         self.pending.clear();
+        self.copies.clear();
         self.expected.clear();
         (self.filling, self.newest, self.durable) = (1, 0, 0);
         for session in &mut self.sessions {

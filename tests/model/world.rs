@@ -951,7 +951,9 @@ impl World {
                 if given && !member.sees(number) {
                     return Err(format!("session {session} was given message {message} of others"));
                 }
-                if !given && (member.sees(number) || has) {
+                // A copy of what another of its devices sent needs no acknowledgement.
+                let is_copy = self.model.messages[*message].from == peer;
+                if (!given || is_copy) && (member.sees(number) || has) {
                     acknowledged.insert(number);
                 }
             }
