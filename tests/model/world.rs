@@ -718,8 +718,8 @@ impl World {
         self.engine = start(&self.config, self.disk.store(), now)?;
         let now = self.engine.now().as_millis();
         self.model.now = now;
-        let was_in_doubt = self.model.in_doubt;
         self.model.restarted(crashed);
+        let is_old = self.model.is_at_an_edge(now);
         self.durable = self.model.clone();
         self.ids.truncate(self.model.conversations.len(), self.model.messages.len());
         self.handles.truncate(self.model.sessions.len());
@@ -729,7 +729,7 @@ impl World {
         self.tickets.clear();
         self.seen.clear();
         // Temporary conversations whose time has come, and whatever reached its age while nobody looked.
-        self.step_to(if was_in_doubt { now + SWEEP } else { now })?;
+        self.step_to(if is_old { now + SWEEP } else { now })?;
         if crashed {
             self.learn_reads()?;
         }
