@@ -190,6 +190,7 @@ pub struct Accepted {
     pub number: Option<u64>,
     /// When it was accepted.
     pub timestamp: Timestamp,
-    /// What was stored instead of what was sent, where the word filter or a hook changed it.
+    /// What was stored instead of what was sent, where the word filter or a hook changed it. A retry after a restart is not
+    /// told it again.
     pub changed: Option<Content>,
 }
