@@ -60,7 +60,7 @@ impl Engine {
             return Err(Error::TooLong { limit: "attributes_bytes_max", max: max as u64 });
         }
         if create.shape == Shape::Room {
-            return self.check_room_for_one(Vec::new());
+            return self.check_new_conversation().map(|()| Vec::new());
         }
         let mut members = create.members.clone();
         members.push(me.clone());
@@ -86,14 +86,15 @@ impl Engine {
             self.check_groups(members.iter().filter_map(|peer| self.peers.find(peer)))?;
         }
         self.check_new_peers(&members)?;
-        self.check_room_for_one(members)
+        self.check_new_conversation().map(|()| members)
     }
 
-    fn check_room_for_one(&self, members: Vec<PeerId>) -> Result<Vec<PeerId>, Error> {
+    /// Whether memory has room for another conversation.
+    pub(super) fn check_new_conversation(&self) -> Result<(), Error> {
         if self.conversations.len() >= self.config.conversations_max {
             return Err(Error::OverLimit { limit: "conversations_max", max: self.config.conversations_max as u64 });
         }
-        Ok(members)
+        Ok(())
     }
 
     /// The conversation of exactly these members, where the shape is one that is found.

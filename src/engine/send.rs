@@ -168,14 +168,8 @@ impl Engine {
 
     /// Whether another direct conversation with these peers fits.
     fn check_room_for(&self, peers: &[PeerId]) -> Result<(), Error> {
-        let new = peers.iter().filter(|peer| self.peers.find(peer).is_none()).count();
-        if self.peers.len() + new > self.config.peers_max {
-            return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
-        }
-        if self.conversations.len() >= self.config.conversations_max {
-            return Err(Error::OverLimit { limit: "conversations_max", max: self.config.conversations_max as u64 });
-        }
-        Ok(())
+        self.check_new_peers(peers)?;
+        self.check_new_conversation()
     }
 
     fn find_pair(&self, sender: u32, peer: &PeerId) -> Option<u32> {
