@@ -42,7 +42,6 @@
 //! that takes nothing at all is the host's to give up.
 
 mod action;
-mod base64;
 mod config;
 mod encoded;
 mod frame;

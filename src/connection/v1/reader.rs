@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::json::{Digits, Flag, Ids, Text, read_object};
+use super::json::{self, Digits, Flag, Ids, Text, read_object};
+use crate::connection::ConnectionConfig;
 use crate::connection::wire::{Address, Frame, Rejected, Serial, Verb};
-use crate::connection::{ConnectionConfig, base64};
 use crate::error::Error;
 use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken, Tag};
 use crate::message::{Content, Draft, Target};
@@ -202,7 +202,7 @@ impl Fields<'_> {
     fn content(&self) -> Result<Content, Error> {
         let text = self.msg.as_ref().map(Text::as_str).filter(|text| !text.is_empty()).ok_or(Error::Unparseable)?;
         match self.bin.0 {
-            true => base64::decode(text).map(Content::Binary).ok_or(Error::Unparseable),
+            true => json::bytes(text).map(Content::Binary).ok_or(Error::Unparseable),
             false => Ok(Content::Text(text.to_owned())),
         }
     }

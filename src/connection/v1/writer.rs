@@ -1,7 +1,9 @@
 //! From what is told to the frames that tell it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::json::Body;
-use crate::connection::base64;
 use crate::connection::wire::{Address, Asked};
 use crate::conversation::{ConversationInfo, ConversationKind};
 use crate::error::Error;
@@ -147,7 +149,7 @@ fn direct(message: &Message, offline: bool) -> String {
 pub(super) fn with_content(body: Body, content: &Content) -> Body {
     match content {
         Content::Text(text) => body.with("msg", text),
-        Content::Binary(bytes) => body.with("msg", &base64::encode(bytes)).with_flag("bin", true),
+        Content::Binary(bytes) => body.with("msg", &BASE64.encode(bytes)).with_flag("bin", true),
     }
 }
 

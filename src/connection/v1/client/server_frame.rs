@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::super::json::{Flag, read_object};
-use crate::connection::base64;
+use super::super::json::{self, Flag, read_object};
 use crate::connection::wire::Serial;
 use crate::id::{ConversationId, MessageId, PeerId};
 use crate::message::{Content, Target};
@@ -318,7 +317,7 @@ impl Fields {
     fn content(&self) -> Option<Content> {
         let text = self.msg.as_deref()?;
         match self.bin.0 {
-            true => base64::decode(text).map(Content::Binary),
+            true => json::bytes(text).map(Content::Binary),
             false => Some(Content::from(text)),
         }
     }
