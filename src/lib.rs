@@ -81,7 +81,9 @@ mod timers;
 mod engine;
 
 pub use config::{Alarms, Config, ConfigError, HistoryScope, SignatureChecks};
-pub use connection::{Action, ClientConnection, Connection, ConnectionConfig, Framing, ServerFrame, Transmit, Wire};
+pub use connection::{
+    Action, ClientConnection, Connection, ConnectionConfig, FrameKind, Framing, ServerFrame, Transmit, Wire,
+};
 pub use conversation::{ConversationInfo, ConversationKind};
 pub use engine::{Commit, Committed, Engine, Metrics, Read, ReadDone, StartError};
 pub use error::{Advice, Error};

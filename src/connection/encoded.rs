@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::Wire;
+use super::outgoing::Body;
 use crate::output::Update;
 
 /// An update, written once for all the connections of one wire format that get it.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     pub(super) wire: Wire,
-    pub(super) bodies: Arc<[String]>,
+    pub(super) bodies: Arc<[Body]>,
 }
 
 impl Encoded {
@@ -18,7 +19,7 @@ impl Encoded {
     pub fn new(wire: Wire, update: &Update) -> Option<Self> {
         match update {
             Update::Reply { .. } | Update::Closed { .. } => None,
-            _ => Some(Self { wire, bodies: wire.update(update).into() }),
+            _ => Some(Self { wire, bodies: wire.format().update(update).into_iter().map(Body::from).collect() }),
         }
     }
 }

@@ -9,9 +9,9 @@ mod timeouts;
 use std::time::Duration;
 
 use super::*;
-use crate::id::MessageId;
+use crate::id::{MessageId, PeerId};
 use crate::message::Accepted;
-use crate::output::Opened;
+use crate::output::{Opened, Reply};
 use crate::request::ResumeToken;
 
 const OPEN_ALICE: &str = r#"{"cmd":"session","op":"open","peerId":"alice","i":1}"#;
@@ -99,7 +99,7 @@ impl World {
 
     fn sent(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.connection.poll_transmit())
-            .map(|Transmit::Text(text)| text.strip_suffix('\n').unwrap().to_owned())
+            .map(|frame| String::from_utf8(frame.into_bytes()).unwrap().strip_suffix('\n').unwrap().to_owned())
             .collect()
     }
 

@@ -7,7 +7,7 @@ fn row_01_an_empty_frame_is_refused_and_an_empty_line_ignored() {
     let mut world = World::new();
     world.bytes(b"\n\r\n", at(1));
     assert_eq!(world.codes(), [0; 0]);
-    world.connection.receive_frame(b"", at(1));
+    world.connection.receive_text(b"", at(1));
     world.work(at(1));
     assert_eq!((world.codes(), world.connection.should_close()), (vec![4114], None));
     world.line(r#"{"cmd":"session","op":"open","peerId":""}"#, at(1));
@@ -36,6 +36,22 @@ fn the_fifth_bad_signature_in_a_minute_closes_and_answers_come_later_each_time()
     slow.line(join, at(61));
     slow.connection.handle_timeout(at(70));
     assert_eq!((slow.codes().len(), slow.connection.should_close()), (5, None), "the first one is forgotten");
+}
+
+/// A binary frame of JSON was read as if it were text, although the documents' frames are text.
+#[test]
+fn row_10_a_frame_of_the_other_kind_cannot_be_read() {
+    let mut world = World::opened();
+    let list = br#"{"cmd":"room","op":"list","peerId":"alice","i":2}"#;
+    world.connection.receive_binary(list, at(1));
+    world.work(at(1));
+    assert_eq!((world.codes(), world.actions.len(), world.connection.should_close()), (vec![4114], 0, None));
+    world.connection.receive_text(list, at(1));
+    world.work(at(1));
+    assert_eq!(world.actions, ["1 Conversations"]);
+    (0..9).for_each(|_| world.connection.receive_binary(b"", at(2)));
+    world.work(at(2));
+    assert_eq!((world.codes().len(), world.connection.should_close()), (9, Some(4114)), "they count as faults");
 }
 
 #[test]

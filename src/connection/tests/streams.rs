@@ -50,7 +50,7 @@ proptest! {
         let mut world = World::opened();
         for piece in &pieces {
             world.bytes(piece, at(1));
-            world.connection.receive_frame(piece, at(1));
+            world.connection.receive_text(piece, at(1));
             world.work(at(1));
         }
     }

@@ -48,7 +48,8 @@ fn row_07_the_login_timeout_runs_again_from_the_last_session_s_end() {
     world.line(r#"{"cmd":"session","op":"open","peerId":"bob"}"#, at(50));
     world.confirm_open(2, at(50));
     world.connection.update(session(1), &Update::Closed { error: Some(Error::KickedByApp) }, at(60));
-    assert_eq!(world.connection.login_at, None, "bob is still there");
+    assert_eq!(world.connection.poll_timeout(), Some(at(50 + 360)), "bob is still there");
+
     world.line(r#"{"cmd":"session","op":"close","peerId":"bob"}"#, at(70));
     world.sent();
     world.line(OPEN_ALICE, at(80));

@@ -6,11 +6,12 @@ mod server_frame;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::HEARTBEAT;
 use super::json::Body;
-use super::{HEARTBEAT, frame};
+use super::writer::frame;
 use crate::connection::inbox::Inbox;
 use crate::connection::wire::{Address, Serial};
-use crate::connection::{Framing, Transmit};
+use crate::connection::{FrameKind, Framing, Transmit};
 use crate::id::PeerId;
 use crate::request::{Open, Request};
 use crate::time::Timestamp;
@@ -73,17 +74,17 @@ impl ClientConnection {
         self.inbox.push_bytes(bytes);
     }
 
-    /// Takes one frame of a message transport.
+    /// Takes one frame of a message transport, text as these frames are.
     pub fn receive_frame(&mut self, frame: &[u8], now: Timestamp) {
         self.heard(now);
-        self.inbox.push_frame(frame);
+        self.inbox.push_frame(FrameKind::Text, frame);
     }
 
     /// The next frame from the server. Signs of life are not told.
     pub fn poll_frame(&mut self) -> Option<FromServer> {
         loop {
             let frame = match self.inbox.next_frame()? {
-                Ok(frame) => decode(frame),
+                Ok((_, frame)) => decode(frame),
                 Err(_) => return None,
             };
             if frame.frame != ServerFrame::Heartbeat {
@@ -110,7 +111,7 @@ impl ClientConnection {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         if self.asked_at.is_none() && now >= self.poll_timeout() {
             self.asked_at = Some(now);
-            self.queue(HEARTBEAT.to_owned(), now);
+            self.queue(HEARTBEAT.to_vec(), now);
         }
     }
 
@@ -132,9 +133,9 @@ impl ClientConnection {
         self.serial
     }
 
-    fn queue(&mut self, frame: String, now: Timestamp) {
+    fn queue(&mut self, frame: Vec<u8>, now: Timestamp) {
         self.sent_at = now;
-        self.transmit.push_back(self.framing.end(frame));
+        self.transmit.push_back(self.framing.end(FrameKind::Text, frame));
     }
 }
 

@@ -46,8 +46,8 @@ impl Body {
     }
 
     /// The fields, between braces that are not there yet.
-    pub(super) fn finish(self) -> String {
-        String::from_utf8(self.0).unwrap_or_default()
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.0
     }
 }
 

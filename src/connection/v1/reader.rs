@@ -74,7 +74,7 @@ struct AddressFields<'a> {
 }
 
 /// Reads one frame of a client.
-pub(in crate::connection) fn parse(frame: &[u8], config: &ConnectionConfig) -> Result<Frame, Rejected> {
+pub(super) fn read(frame: &[u8], config: &ConnectionConfig) -> Result<Frame, Rejected> {
     let refused = |address, error| Rejected { address, error, is_fatal: false };
     let text = std::str::from_utf8(frame).map_err(|_| refused(Address::default(), Error::Unparseable))?;
     let fields: Fields<'_> = match read_object(text) {
@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     fn parsed(frame: &str) -> Result<Frame, Rejected> {
-        parse(frame.as_bytes(), &ConnectionConfig::default())
+        read(frame.as_bytes(), &ConnectionConfig::default())
     }
 
     fn refusal(frame: &str) -> (u16, bool) {
@@ -370,7 +370,7 @@ mod tests {
             let recipient = format!(r#"{{"cmd":"direct","peerId":"a","toPeerIds":["b","{id}"],"msg":"x"}}"#);
             assert_eq!(refusal(&recipient), (4103, false), "the message is refused, the connection stays: {id}");
         }
-        let invalid = parse(b"{\"cmd\":\"session\",\"op\":\"open\",\"peerId\":\"\xff\"}", &ConnectionConfig::default());
+        let invalid = read(b"{\"cmd\":\"session\",\"op\":\"open\",\"peerId\":\"\xff\"}", &ConnectionConfig::default());
         assert_eq!(invalid.unwrap_err().error, Error::Unparseable);
     }
 

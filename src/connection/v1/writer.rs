@@ -12,26 +12,25 @@ use crate::message::{Accepted, Content, Message};
 use crate::output::{Gap, MembershipChange, Opened, Reply, Update};
 
 /// A whole frame: a body for somebody.
-pub(in crate::connection) fn frame(address: &Address, body: &str) -> String {
-    let mut frame = String::with_capacity(body.len() + 64);
-    frame.push('{');
+pub(super) fn frame(address: &Address, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(body.len() + 64);
+    frame.push(b'{');
     if let Some(peer) = &address.peer {
-        frame.push_str("\"peerId\":");
-        frame.push_str(&serde_json::to_string(peer.as_str()).unwrap_or_default());
-        frame.push(',');
+        frame.extend_from_slice(b"\"peerId\":");
+        let written = serde_json::to_writer(&mut frame, peer.as_str());
+        debug_assert!(written.is_ok(), "a text can always be written");
+        frame.push(b',');
     }
     if let Some(serial) = address.serial {
-        frame.push_str("\"i\":");
-        frame.push_str(&serial.to_string());
-        frame.push(',');
+        frame.extend_from_slice(format!("\"i\":{serial},").as_bytes());
     }
-    frame.push_str(body);
-    frame.push('}');
+    frame.extend_from_slice(body);
+    frame.push(b'}');
     frame
 }
 
 /// The body of a frame that refuses something.
-pub(in crate::connection) fn error(error: &Error) -> String {
+pub(super) fn error(error: &Error) -> Vec<u8> {
     let failed = match error {
         Error::InvalidTarget { peers } if !peers.is_empty() => Some(texts(peers)),
         _ => None,
@@ -44,7 +43,7 @@ pub(in crate::connection) fn error(error: &Error) -> String {
 }
 
 /// The body of the frame that ends a session; code 0 is its own wish.
-pub(in crate::connection) fn closed(error: Option<&Error>) -> String {
+pub(super) fn closed(error: Option<&Error>) -> Vec<u8> {
     Body::op("session", "closed")
         .with("code", &error.map_or(0, Error::code))
         .with_some("reason", error.map(ToString::to_string).as_ref())
@@ -52,7 +51,7 @@ pub(in crate::connection) fn closed(error: Option<&Error>) -> String {
 }
 
 /// The body of the frame that answers a request. Transient messages, unwatching and acknowledgements have none.
-pub(in crate::connection) fn reply(asked: Asked, reply: &Reply) -> Option<String> {
+pub(super) fn reply(asked: Asked, reply: &Reply) -> Option<Vec<u8>> {
     if asked == Asked::SendTransient {
         return None;
     }
@@ -110,7 +109,7 @@ fn rooms(conversations: &[ConversationInfo]) -> Body {
 }
 
 /// The bodies of the frames that tell an update: none, one, or two where one frame cannot say it.
-pub(in crate::connection) fn update(update: &Update) -> Vec<String> {
+pub(super) fn update(update: &Update) -> Vec<Vec<u8>> {
     match update {
         Update::Message { message, offline } => vec![direct(message, *offline)],
         Update::Receipt { id, at, .. } => {
@@ -127,7 +126,7 @@ pub(in crate::connection) fn update(update: &Update) -> Vec<String> {
     }
 }
 
-fn direct(message: &Message, offline: bool) -> String {
+fn direct(message: &Message, offline: bool) -> Vec<u8> {
     let body = Body::new("direct").with("id", &message.id.to_string()).with("fromPeerId", message.from.as_str());
     let body = match message.kind {
         ConversationKind::Direct => {
@@ -153,12 +152,12 @@ pub(super) fn with_content(body: Body, content: &Content) -> Body {
     }
 }
 
-fn presence(status: &str, peers: &[PeerId]) -> Option<String> {
+fn presence(status: &str, peers: &[PeerId]) -> Option<Vec<u8>> {
     (!peers.is_empty())
         .then(|| Body::new("presence").with("status", status).with("sessionPeerIds", &texts(peers)).finish())
 }
 
-fn membership(conversation: &ConversationId, change: &MembershipChange, by: &PeerId) -> String {
+fn membership(conversation: &ConversationId, change: &MembershipChange, by: &PeerId) -> Vec<u8> {
     let body = match change {
         MembershipChange::Joined => room("joined", conversation),
         MembershipChange::Left => room("left", conversation),
@@ -170,7 +169,7 @@ fn membership(conversation: &ConversationId, change: &MembershipChange, by: &Pee
     body.with("byPeerId", by.as_str()).finish()
 }
 
-fn gap(gap: &Gap) -> String {
+fn gap(gap: &Gap) -> Vec<u8> {
     Body::new("gap")
         .with_some("conversation", gap.conversation.as_ref().map(ConversationId::as_str))
         .with("from", &gap.from)
@@ -191,6 +190,10 @@ mod tests {
     use crate::output::GapCause;
     use crate::time::Timestamp;
     use std::sync::Arc;
+
+    fn text(body: Vec<u8>) -> String {
+        String::from_utf8(body).unwrap()
+    }
 
     fn peer(id: &str) -> PeerId {
         PeerId::new(id).unwrap()
@@ -269,15 +272,19 @@ mod tests {
             ),
             (gap(None), vec![r#""cmd":"gap","from":2,"to":5,"count":4,"cause":"age""#.to_owned()]),
         ] {
-            assert_eq!(super::update(&update), bodies);
+            let told: Vec<_> = super::update(&update).into_iter().map(text).collect();
+            assert_eq!(told, bodies);
         }
     }
 
     #[test]
     fn an_error_names_the_recipients_that_failed() {
         let failed = Error::InvalidTarget { peers: vec![peer("b")] };
-        assert_eq!(error(&failed), r#""cmd":"error","code":4401,"reason":"invalid messaging target","pids":["b"]"#);
+        assert_eq!(
+            text(error(&failed)),
+            r#""cmd":"error","code":4401,"reason":"invalid messaging target","pids":["b"]"#
+        );
         let over = Error::OverLimit { limit: "recipients_max", max: 100 };
-        assert!(error(&over).contains("recipients_max"), "the limit has a name");
+        assert!(text(error(&over)).contains("recipients_max"), "the limit has a name");
     }
 }

@@ -21,22 +21,22 @@ fn direct(from: &str, to: &str, text: &str) -> String {
 fn row_01_empty_frames_ids_and_fields_change_nothing() {
     let mut host = Wired::new(Config::default(), ConnectionConfig { framing: Framing::Messages, ..Default::default() });
     let at = host.connect();
-    host.connections[at].receive_frame(open_line("alice").as_bytes(), host.now);
+    host.connections[at].receive_text(open_line("alice").as_bytes(), host.now);
     host.work();
     host.sent(at);
     let before = host.engine.metrics();
     for frame in ["", "null", "[]", r#"{"peerId":"alice"}"#, r#"{"cmd":"","peerId":"alice"}"#] {
-        host.connections[at].receive_frame(frame.as_bytes(), host.now);
+        host.connections[at].receive_text(frame.as_bytes(), host.now);
         host.work();
         assert_eq!(code(&host.sent(at)), Some(4114), "{frame}");
     }
     let empty_recipient = r#"{"cmd":"direct","peerId":"alice","toPeerIds":[""],"msg":"x"}"#;
-    host.connections[at].receive_frame(empty_recipient.as_bytes(), host.now);
+    host.connections[at].receive_text(empty_recipient.as_bytes(), host.now);
     host.work();
     assert_eq!(code(&host.sent(at)), Some(4103));
     assert_eq!(host.closed[at], [0u16; 0]);
     assert_eq!(host.engine.metrics(), before);
-    host.connections[at].receive_frame(open_line("").as_bytes(), host.now);
+    host.connections[at].receive_text(open_line("").as_bytes(), host.now);
     host.work();
     assert_eq!(host.closed[at], [4103]);
 }

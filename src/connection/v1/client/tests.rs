@@ -1,7 +1,7 @@
 //! The client and the server, each with the frames of the other.
 
 use super::*;
-use crate::connection::v1;
+use crate::connection::v1::{reader, writer};
 use crate::connection::wire::{Asked, Frame, Verb, Wire};
 use crate::connection::{Action, Connection, ConnectionConfig, Encoded};
 use crate::conversation::ConversationKind;
@@ -24,15 +24,16 @@ fn alice() -> PeerId {
 
 /// What the server makes of the one frame that the client sends.
 fn on_the_server(client: &mut ClientConnection) -> Frame {
-    let Transmit::Text(frame) = client.poll_transmit().unwrap();
+    let frame = client.poll_transmit().unwrap();
+    assert_eq!(frame.kind(), FrameKind::Text);
     assert_eq!(client.poll_transmit(), None);
-    v1::parse(frame.as_bytes(), &ConnectionConfig::default()).unwrap()
+    reader::read(frame.as_bytes(), &ConnectionConfig::default()).unwrap()
 }
 
 /// What the client makes of a body that the server sends.
-fn on_the_client(body: &str) -> FromServer {
+fn on_the_client(body: &[u8]) -> FromServer {
     let address = Address { peer: Some(alice()), serial: Some(3) };
-    let from_server = decode(v1::frame(&address, body).as_bytes());
+    let from_server = decode(&writer::frame(&address, body));
     assert_eq!((&from_server.peer, from_server.serial), (&address.peer, address.serial));
     from_server
 }
@@ -44,7 +45,10 @@ fn it_sends_a_sign_of_life_when_idle_and_gives_up_without_an_answer() {
     assert_eq!((client.poll_transmit(), client.poll_timeout()), (None, at(60)));
     client.handle_timeout(at(60));
     client.handle_timeout(at(61));
-    assert_eq!((client.poll_transmit(), client.poll_transmit()), (Some(Transmit::Text("{}\n".to_owned())), None));
+    assert_eq!(
+        (client.poll_transmit(), client.poll_transmit()),
+        (Some(Framing::Lines.end(FrameKind::Text, b"{}".to_vec())), None)
+    );
     assert_eq!((client.poll_timeout(), client.is_dead(at(69)), client.is_dead(at(70))), (at(70), false, true));
     client.receive(b"{}\n", at(69));
     assert_eq!((client.poll_frame(), client.is_dead(at(70))), (None, false));
@@ -260,7 +264,7 @@ proptest! {
         use MembershipChange::{Joined, Left, MembersJoined, MembersLeft};
         let timestamp = Timestamp::from_millis(millis);
         let kind = ConversationKind::Group;
-        let told = |update: &Update| on_the_client(&v1::update(update)[0]).frame;
+        let told = |update: &Update| on_the_client(&writer::update(update)[0]).frame;
         let noticed = |change| {
             told(&Update::Membership { conversation: room.clone(), kind, change, by: by.clone() })
         };
@@ -280,7 +284,7 @@ proptest! {
         prop_assert_eq!(told(&Update::Gap(gap)), expected);
         let receipt = Update::Receipt { conversation: room(), id, peer: by().unwrap(), at: timestamp };
         prop_assert_eq!(told(&receipt), ServerFrame::Receipt { id, at: timestamp });
-        let answered = |reply| on_the_client(&v1::reply(Asked::Other, &reply).unwrap()).frame;
+        let answered = |reply| on_the_client(&writer::reply(Asked::Other, &reply).unwrap()).frame;
         let invited = Reply::Invited { conversation: room(), peers: peers() };
         prop_assert_eq!(answered(invited), ServerFrame::Invited { room: room(), peers: peers() });
         let members = Reply::Members { conversation: room(), peers: peers() };
