@@ -67,6 +67,7 @@ pub use v1::client::{ClientConnection, FromServer, ServerFrame};
 pub use v1::contract;
 pub use wire::{Serial, Wire};
 
+use crate::config::ConfigError;
 use crate::error::Error;
 use crate::id::{SessionId, Ticket};
 use crate::output::Update;
@@ -101,9 +102,12 @@ pub struct Connection {
 
 impl Connection {
     /// A transport that has just connected, from `source_ip` where that is known.
-    #[must_use]
-    pub fn new(config: Arc<ConnectionConfig>, source_ip: Option<IpAddr>, now: Timestamp) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The first setting that is out of its bounds.
+    pub fn new(config: Arc<ConnectionConfig>, source_ip: Option<IpAddr>, now: Timestamp) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
             source_ip,
             inbox: Inbox::new(config.frame_bytes_max),
             sessions: Sessions::default(),
@@ -116,7 +120,7 @@ impl Connection {
             unparseable: Strikes::default(),
             closing: None,
             config,
-        }
+        })
     }
 
     // What the world brings.

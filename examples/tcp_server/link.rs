@@ -47,7 +47,7 @@ impl Link {
         let (wake, woken) = bounded(1);
         Ok(Self {
             socket,
-            connection: Mutex::new(Connection::new(config, source_ip, now)),
+            connection: Mutex::new(Connection::new(config, source_ip, now).map_err(io::Error::other)?),
             relieved: Condvar::new(),
             ready: Mutex::default(),
             wake,

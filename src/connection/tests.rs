@@ -38,7 +38,7 @@ impl World {
     }
 
     fn with(config: ConnectionConfig) -> Self {
-        let connection = Connection::new(Arc::new(config), None, at(0));
+        let connection = Connection::new(Arc::new(config), None, at(0)).unwrap();
         Self { connection, actions: Vec::new(), answers: 0, refusal: None }
     }
 

@@ -50,7 +50,7 @@ impl Host {
         let config = ConnectionConfig { frame_bytes_max: 1024, ..ConnectionConfig::default() };
         Self {
             engine,
-            connection: Connection::new(Arc::new(config), None, NOW),
+            connection: Connection::new(Arc::new(config), None, NOW).expect("settings within their bounds"),
             asked: Vec::new(),
             told: Vec::new(),
             signs_of_life: 0,

@@ -42,7 +42,7 @@ impl Wired {
 
     /// A transport connects.
     pub(crate) fn connect(&mut self) -> usize {
-        self.connections.push(Connection::new(Arc::clone(&self.settings), None, self.now));
+        self.connections.push(Connection::new(Arc::clone(&self.settings), None, self.now).unwrap());
         self.sent.push(Vec::new());
         self.closed.push(Vec::new());
         self.connections.len() - 1

@@ -66,16 +66,3 @@ fn an_idle_connection_is_small() {
     assert!(size_of::<Connection>() <= 512, "{}", size_of::<Connection>());
     assert!(world.connection.held_bytes() <= 1_024, "{}", world.connection.held_bytes());
 }
-
-#[test]
-fn the_settings_are_checked() {
-    assert_eq!(ConnectionConfig::default().validate(), Ok(()));
-    let setting = |change: fn(&mut ConnectionConfig)| {
-        let mut config = ConnectionConfig::default();
-        change(&mut config);
-        config.validate().map_err(|error| error.setting)
-    };
-    assert_eq!(setting(|config| config.frame_bytes_max = 0), Err("frame_bytes_max"));
-    assert_eq!(setting(|config| config.login_after = Duration::ZERO), Err("login_after"));
-    assert_eq!(setting(|config| config.unparseable_max = 0), Err("unparseable_max"));
-}

@@ -72,7 +72,7 @@ fn what_these_frames_cannot_say_is_not_sent() {
 #[test]
 fn a_client_and_a_server_talk_over_a_stream() {
     let mut client = ClientConnection::new(Framing::Lines, at(0));
-    let mut server = Connection::new(Arc::new(ConnectionConfig::default()), None, at(0));
+    let mut server = Connection::new(Arc::new(ConnectionConfig::default()), None, at(0)).unwrap();
     let session = SessionId { node: 0, epoch: 0, slot: 1, generation: 0 };
     assert_eq!(client.open(&Open::new(alice()), at(0)), 1);
     assert_eq!(client.request(&alice(), &Request::Conversations, at(0)), Some(2));
