@@ -37,9 +37,29 @@
 //! # Ok(())
 //! # }
 //! ```
-//! Hand back the answer to each action before the connection gets the updates that it causes. While a connection
-//! [is congested](Connection::is_congested), neither read from its transport nor drain its sessions' outboxes; a transport
-//! that takes nothing at all is the host's to give up.
+//! Hand back the answer to each action before the connection gets the updates that it causes.
+//!
+//! # Clients that do not read
+//! A connection holds little: what waits for a session waits in its outbox, where it is bounded and nothing persistent is
+//! lost. So a host takes from an outbox only what there is [room](Connection::room) for:
+//! ```no_run
+//! # use switchboard::{Connection, DrainState, Hub, SessionId};
+//! fn drain(connection: &mut Connection, hub: &Hub, session: SessionId) {
+//!     let mut updates = Vec::new();
+//!     let mut state = DrainState::More;
+//!     while state == DrainState::More && connection.room() > 0 {
+//!         state = hub.drain(session, &mut updates, connection.room());
+//!         updates.drain(..).for_each(|update| connection.update(session, &update, hub.now()));
+//!     }
+//!     // Nothing announces what is left of `More`: drain again when the transport has taken something.
+//! }
+//! ```
+//! It neither reads from the transport while the connection [is congested](Connection::is_congested), and when the transport
+//! has taken something it asks [`Connection::poll_action`] again, for what the client has asked meanwhile. A host of the bare
+//! engine says [`Engine::overflowed`](crate::Engine::overflowed) instead of handing over a logged update for which there is no
+//! room, and [`Engine::drained`](crate::Engine::drained) when there is. Whatever a host does, over
+//! [`unsent_bytes_max`](ConnectionConfig::unsent_bytes_max) the connection ends with 4318; what its client did not acknowledge
+//! comes again. A transport that takes nothing at all ends with the read timeout, or when the host gives it up.
 
 mod action;
 mod command;
@@ -101,6 +121,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Bytes of a message of full size in its frame, where each of its bytes is escaped, by which bytes become updates.
+    const UPDATE_BYTES: usize = 6 * 5_120 + 512;
+    /// Frames of the largest size that may wait to be asked for. A host that goes on reading while the connection
+    /// [is congested](Self::is_congested) ends it with 4318 there.
+    pub const UNREAD_FRAMES_MAX: usize = 4;
+
     /// A transport that has just connected, from `source_ip` where that is known.
     ///
     /// # Errors
@@ -128,7 +154,7 @@ impl Connection {
     /// Takes what a byte stream brought, cut anywhere. Call [`poll_action`](Self::poll_action) afterwards.
     pub fn receive(&mut self, bytes: &[u8], now: Timestamp) {
         self.heard(now);
-        if self.closing.is_none() {
+        if self.may_receive() {
             self.inbox.push_bytes(bytes);
         }
     }
@@ -145,7 +171,7 @@ impl Connection {
 
     fn receive_frame(&mut self, kind: FrameKind, frame: &[u8], now: Timestamp) {
         self.heard(now);
-        if self.closing.is_none() {
+        if self.may_receive() {
             self.inbox.push_frame(kind, frame);
         }
     }
@@ -186,9 +212,10 @@ impl Connection {
 
     // What the host should do.
 
-    /// The next thing to ask the engine. There is none while the answer to the one before is missing.
+    /// The next thing to ask the engine. There is none while the answer to the one before is missing, and none while there is
+    /// no [`room`](Self::room) for the reply: ask again when the transport has taken something.
     pub fn poll_action(&mut self, now: Timestamp) -> Option<Action> {
-        while !self.is_busy && self.closing.is_none() {
+        while !self.is_busy && self.closing.is_none() && self.room() > 0 {
             if let Some(held) = self.held.take() {
                 self.is_busy = true;
                 return Some(*held);
@@ -227,11 +254,19 @@ impl Connection {
         self.inbox.held_bytes() + self.outgoing.held_bytes() + asked + faults
     }
 
-    /// Whether so much waits to be sent that the host should stop reading from the transport, and from the sessions'
-    /// outboxes, until the transport has taken it.
+    /// How many updates the host may take for it from the outboxes of its sessions: as many as surely fit where each is a
+    /// message of full size. While there is no room they wait in the outbox, which is bounded and where what is persistent
+    /// can be caught up from the log.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.config.transmit_bytes_max.saturating_sub(self.outgoing.bytes()).div_ceil(Self::UPDATE_BYTES)
+    }
+
+    /// Whether the host should stop reading from the transport: too much waits to be sent, or was received and not yet asked
+    /// for. A client that does not take its answers asks nothing more.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.transmit_bytes() > self.config.transmit_bytes_max
+        self.room() == 0 || self.inbox.waiting_bytes() >= self.config.frame_bytes_max
     }
 
     /// The code with which to close, once everything is sent. Then call [`lost`](Self::lost).
@@ -326,9 +361,23 @@ impl Connection {
         self.config.wire.format()
     }
 
+    /// Whether there is anywhere to put what the transport brings. Where a host has overfilled the connection, it ends.
+    fn may_receive(&mut self) -> bool {
+        let max = Self::UNREAD_FRAMES_MAX;
+        if self.closing.is_none() && self.inbox.waiting_bytes() > max * self.config.frame_bytes_max {
+            self.close(Address::default(), &Error::OverLimit { limit: "unread_frames_max", max: max as u64 });
+        }
+        self.closing.is_none()
+    }
+
     /// Nothing follows the frame that says why the connection ends.
     fn send(&mut self, address: Address, body: impl Into<Body>) {
-        if self.closing.is_none() {
+        if self.closing.is_some() {
+            return;
+        }
+        if self.outgoing.bytes_behind_the_first() > self.config.unsent_bytes_max {
+            self.close_overfull();
+        } else {
             self.outgoing.push(address, body.into());
         }
     }

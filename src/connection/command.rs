@@ -24,12 +24,12 @@ impl Connection {
         let session = self.sessions.of(&peer);
         let address = Address { peer: Some(peer.clone()), serial };
         match (verb, session) {
-            (Verb::Open(open), _) => return self.open(*open, session, address, now),
             (Verb::Request(_), None) => self.refuse(address, &Error::SessionRequired, now),
-            (Verb::Request(_), Some(_)) if self.unanswered.len() >= self.config.requests_max => {
+            _ if self.unanswered.len() >= self.config.requests_max => {
                 let max = self.config.requests_max as u64;
                 self.refuse(address, &Error::OverLimit { limit: "requests_max", max }, now);
             }
+            (Verb::Open(open), _) => return self.open(*open, session, address, now),
             (Verb::Request(request), Some(session)) => {
                 self.is_busy = true;
                 let key = Key { peer, serial, asked: Asked::of(&request), session: Some(session) };

@@ -20,8 +20,13 @@ pub struct ConnectionConfig {
     pub peer_id_chars_max: usize,
     /// Bytes of one frame (4109, close): JSON may escape 5 KB of content sixfold.
     pub frame_bytes_max: usize,
-    /// Bytes that wait for the transport, from where on [`Connection::is_congested`].
+    /// Bytes that wait for the transport, from where on there is no [`room`](super::Connection::room) for more: what a session
+    /// is still to get waits in its outbox, which is bounded, and what a client still asks waits with the client.
     pub transmit_bytes_max: usize,
+    /// Bytes that wait behind the next frame at most, whatever the host hands over (4318, close): the backlog of 50 messages
+    /// of 5 KB, each escaped sixfold, fits, and a dozen lists of 500 members with the longest names. A host that looks at the
+    /// room comes near it only with lists of tens of thousands.
+    pub unsent_bytes_max: usize,
     /// How long a connection may be without a session (4108, close).
     pub login_after: Duration,
     /// How long nothing may be received (4107, close): clients ping every 1 to 3 minutes.
@@ -48,7 +53,8 @@ impl Default for ConnectionConfig {
             app_id: None,
             peer_id_chars_max: PeerId::CHARS_MAX,
             frame_bytes_max: 64 * 1024,
-            transmit_bytes_max: 256 * 1024,
+            transmit_bytes_max: 64 * 1024,
+            unsent_bytes_max: 4 * 1024 * 1024,
             login_after: Duration::from_secs(15),
             read_after: Duration::from_secs(360),
             requests_max: 1_024,
@@ -87,13 +93,14 @@ impl ConnectionConfig {
     }
 
     /// Name, value, least and most of each number; the most keeps a call under milliseconds and a connection under megabytes.
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 11] {
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 12] {
         let (minute, hour) = (60_000, 3_600_000);
         [
             ("peer_id_chars_max", self.peer_id_chars_max as u64, 1, PEER_ID_BYTES_MAX as u64),
             // The largest content that a record holds, escaped sixfold, and its fields.
             ("frame_bytes_max", self.frame_bytes_max as u64, 256, 1 << 21),
             ("transmit_bytes_max", self.transmit_bytes_max as u64, 1 << 12, 1 << 24),
+            ("unsent_bytes_max", self.unsent_bytes_max as u64, self.transmit_bytes_max as u64, 1 << 26),
             ("login_after", millis(self.login_after), 1, hour),
             ("read_after", millis(self.read_after), 1, 24 * hour),
             ("requests_max", self.requests_max as u64, 1, 1 << 16),
@@ -136,10 +143,11 @@ mod tests {
     #[test]
     fn row_67_each_setting_is_refused_by_name_beyond_its_bounds() {
         type Set = fn(&mut ConnectionConfig, u64);
-        let settings: [(&str, Set); 11] = [
+        let settings: [(&str, Set); 12] = [
             ("peer_id_chars_max", |config, value| config.peer_id_chars_max = size(value)),
             ("frame_bytes_max", |config, value| config.frame_bytes_max = size(value)),
             ("transmit_bytes_max", |config, value| config.transmit_bytes_max = size(value)),
+            ("unsent_bytes_max", |config, value| config.unsent_bytes_max = size(value)),
             ("login_after", |config, value| config.login_after = Duration::from_millis(value)),
             ("read_after", |config, value| config.read_after = Duration::from_millis(value)),
             ("requests_max", |config, value| config.requests_max = size(value)),
@@ -154,7 +162,7 @@ mod tests {
         assert_eq!(named, bounds.map(|(name, ..)| name), "every setting is tried");
         for ((name, set), (_, _, min, max)) in settings.into_iter().zip(bounds) {
             let with = |value| {
-                let mut config = ConnectionConfig::default();
+                let mut config = ConnectionConfig { unsent_bytes_max: 1 << 26, ..ConnectionConfig::default() };
                 set(&mut config, value);
                 refused(config)
             };
@@ -163,6 +171,13 @@ mod tests {
             assert_eq!(with(0), (min > 0).then_some(name), "{name}");
             assert_eq!(with(min.saturating_sub(1)), (min > 0).then_some(name), "{name}");
         }
+    }
+
+    #[test]
+    fn row_67_room_for_more_than_may_wait_is_a_contradiction() {
+        let config = ConnectionConfig { unsent_bytes_max: 64 * 1024 - 1, ..ConnectionConfig::default() };
+        assert_eq!(refused(config.clone()), Some("unsent_bytes_max"));
+        assert_eq!(refused(ConnectionConfig { transmit_bytes_max: 32 * 1024, ..config }), None);
     }
 
     #[test]

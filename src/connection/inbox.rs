@@ -74,6 +74,12 @@ impl Inbox {
         Some(Ok((end.kind, &self.bytes[start..end.at])))
     }
 
+    /// Bytes of the whole frames that wait, with what telling them apart takes.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let end = self.ends.back().map_or(self.start, |end| end.at);
+        end - self.start + self.ends.len() * size_of::<End>()
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.frame_bytes_max);

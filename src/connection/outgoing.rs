@@ -91,6 +91,11 @@ impl Outgoing {
         self.bytes + self.heartbeats * Self::HEARTBEAT_BYTES
     }
 
+    /// The same, without the frame that goes next: it may be as long as it has to.
+    pub(super) fn bytes_behind_the_first(&self) -> usize {
+        self.bytes() - self.waiting.front().map_or(0, Waiting::bytes)
+    }
+
     /// Whether all was sent but what is kept back.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.heartbeats == 0

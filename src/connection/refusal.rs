@@ -38,13 +38,20 @@ impl Connection {
         self.close(Address::default(), &Error::TooLong { limit: "frame_bytes_max", max });
     }
 
+    /// A client that does not read is told why, and nothing else: what it did not acknowledge comes again.
+    pub(super) fn close_overfull(&mut self) {
+        self.outgoing.clear();
+        let max = self.config.unsent_bytes_max as u64;
+        self.close(Address::default(), &Error::OverLimit { limit: "unsent_bytes_max", max });
+    }
+
     /// The last frame says why. The sessions stay until the host takes them with [`lost`](Self::lost).
     pub(super) fn close(&mut self, address: Address, error: &Error) {
         if self.closing.is_some() {
             return;
         }
         self.outgoing.release_all();
-        self.send(address, self.format().error(error));
+        self.outgoing.push(address, self.format().error(error).into());
         self.closing = Some(error.code());
         self.forget_work();
     }

@@ -61,14 +61,21 @@ impl Host {
     fn hear(mut self, pieces: &[&[u8]]) -> (Vec<String>, Vec<String>) {
         for piece in pieces {
             self.connection.receive(piece, NOW);
-            while let Some(action) = self.connection.poll_action(NOW) {
-                self.asked.push(format!("{action:?}"));
-                self.act(action);
+            self.work();
+            // What had no room for its reply has it now.
+            while self.send() {
+                self.work();
             }
-            self.send();
         }
         self.told.push(format!("{} signs of life, {:?}", self.signs_of_life, self.connection.should_close()));
         (self.asked, self.told)
+    }
+
+    fn work(&mut self) {
+        while let Some(action) = self.connection.poll_action(NOW) {
+            self.asked.push(format!("{action:?}"));
+            self.act(action);
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -102,13 +109,17 @@ impl Host {
         }
     }
 
-    fn send(&mut self) {
+    /// Whether there was something to send.
+    fn send(&mut self) -> bool {
+        let mut was_there = false;
         while let Some(frame) = self.connection.poll_transmit() {
             // Signs of life overtake what waits: only their number tells.
             match String::from_utf8_lossy(frame.as_bytes()) {
                 life if life == "{}\n" => self.signs_of_life += 1,
                 frame => self.told.push(frame.into_owned()),
             }
+            was_there = true;
         }
+        was_there
     }
 }

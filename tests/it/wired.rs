@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use switchboard::store::memory::MemoryStore;
 use switchboard::{
-    Action, Config, Connection, ConnectionConfig, Engine, NoHooks, Output, SessionId, SessionRef, Timestamp,
+    Action, Config, Connection, ConnectionConfig, DrainState, Engine, Hub, HubConfig, NoHooks, Output, SessionId,
+    SessionRef, Timestamp, Update,
 };
 
 use crate::world::START;
@@ -87,6 +88,11 @@ impl Wired {
 
     /// Actions, outputs and frames, until nothing is left to do.
     pub(crate) fn work(&mut self) {
+        while self.work_once() {}
+    }
+
+    /// Whether anything was sent: there may be room for more then.
+    fn work_once(&mut self) -> bool {
         for at in 0..self.connections.len() {
             while let Some(action) = self.connections[at].poll_action(self.now) {
                 self.act(at, action);
@@ -94,10 +100,9 @@ impl Wired {
             }
         }
         self.deliver();
-        for at in 0..self.connections.len() {
-            self.flush(at);
-        }
+        let sent = (0..self.connections.len()).filter(|at| self.flush(*at)).count();
         self.deliver();
+        sent > 0
     }
 
     fn act(&mut self, at: usize, action: Action) {
@@ -129,7 +134,8 @@ impl Wired {
         }
     }
 
-    fn flush(&mut self, at: usize) {
+    fn flush(&mut self, at: usize) -> bool {
+        let before = self.sent[at].len();
         while let Some(frame) = self.connections[at].poll_transmit() {
             self.sent[at].push(String::from_utf8(frame.as_bytes().to_vec()).unwrap().trim_end().to_owned());
         }
@@ -137,12 +143,106 @@ impl Wired {
             self.closed[at].push(code);
             self.lose(at);
         }
+        self.sent[at].len() > before
     }
 }
 
 impl Default for Wired {
     fn default() -> Self {
         Self::new(Config::default(), ConnectionConfig::default())
+    }
+}
+
+/// A hub behind numbered transports: a host that takes from outboxes what its connections have room for.
+pub(crate) struct Listener {
+    pub(crate) hub: Hub,
+    settings: Arc<ConnectionConfig>,
+    pub(crate) connections: Vec<Connection>,
+    /// Which connection a session is on.
+    places: BTreeMap<SessionId, usize>,
+    /// Sessions with something in their outbox.
+    ready: Vec<SessionId>,
+}
+
+impl Listener {
+    pub(crate) fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let hub = Hub::start(Config::default(), store, Box::new(NoHooks), [7; 32], HubConfig::default()).unwrap();
+        let settings = Arc::new(ConnectionConfig::default());
+        Self { hub, settings, connections: Vec::new(), places: BTreeMap::new(), ready: Vec::new() }
+    }
+
+    /// A transport connects, and a peer opens its session on it.
+    pub(crate) fn connect(&mut self, peer: &str) -> usize {
+        self.connections.push(Connection::new(Arc::clone(&self.settings), None, self.hub.now()).unwrap());
+        let at = self.connections.len() - 1;
+        assert!(self.hear(at, &format!(r#"{{"cmd":"session","op":"open","peerId":"{peer}"}}"#)));
+        at
+    }
+
+    /// A transport brings a line, where its connection wants any.
+    pub(crate) fn hear(&mut self, at: usize, line: &str) -> bool {
+        if self.connections[at].is_congested() {
+            return false;
+        }
+        self.connections[at].receive(format!("{line}\n").as_bytes(), self.hub.now());
+        self.work(at);
+        true
+    }
+
+    /// A transport takes all that its connection has for it.
+    pub(crate) fn read(&mut self, at: usize) -> Vec<String> {
+        let mut read = Vec::new();
+        while let Some(frame) = self.connections[at].poll_transmit() {
+            read.push(String::from_utf8(frame.into_bytes()).unwrap().trim_end().to_owned());
+            self.work(at);
+        }
+        read
+    }
+
+    fn work(&mut self, at: usize) {
+        while let Some(action) = self.connections[at].poll_action(self.hub.now()) {
+            self.act(at, action);
+        }
+        self.drain();
+    }
+
+    fn act(&mut self, at: usize, action: Action) {
+        let now = self.hub.now();
+        match action {
+            Action::Open { key, open } => {
+                let opened = self.hub.open(open).map(|(session, ticket)| (session.into_id(), ticket));
+                self.places.extend(opened.as_ref().ok().map(|(session, _)| (*session, at)));
+                self.connections[at].opened(key, opened, now);
+            }
+            Action::Request { key, session, request } => {
+                self.connections[at].answered(key, self.hub.request(session, request), now);
+            }
+            Action::Pause { session } => self.hub.pause(session),
+        }
+    }
+
+    /// Takes from the outboxes what there is room for.
+    pub(crate) fn drain(&mut self) {
+        self.ready.extend(self.hub.try_ready());
+        for session in std::mem::take(&mut self.ready) {
+            let connection = &mut self.connections[self.places[&session]];
+            let (mut updates, mut state) = (Vec::new(), DrainState::More);
+            while state == DrainState::More && connection.room() > 0 {
+                state = self.hub.drain(session, &mut updates, connection.room());
+                updates.drain(..).for_each(|update| connection.update(session, &update, self.hub.now()));
+            }
+            self.ready.extend((state == DrainState::More).then_some(session));
+        }
+    }
+
+    /// What waits in the outboxes of a connection's sessions.
+    pub(crate) fn waiting(&mut self, at: usize) -> Vec<Arc<Update>> {
+        let mut updates = Vec::new();
+        for session in self.connections[at].sessions() {
+            self.hub.drain(session, &mut updates, usize::MAX);
+        }
+        updates
     }
 }
 

@@ -26,6 +26,7 @@
 //! | signature refused | 4102, 4302 | stays, the answer comes 1 s later each time; closed by the fifth in a minute |
 //! | no session for 15 s | 4108 | closed |
 //! | nothing received for 6 minutes | 4107 | closed |
+//! | more than 4 MiB that the client does not read, or 256 KiB that it sends while nothing is taken | 4318 | closed |
 //! | more than 1,024 requests without a reply, or more than 100 peers | 4318 | stays |
 
 /// Who sends a frame.

@@ -1,10 +1,11 @@
 //! Rows 1 to 11: what clients may send, through connections and an engine together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard::{Config, ConnectionConfig, Framing, PeerId, SignatureChecks};
+use switchboard::{Config, ConnectionConfig, Framing, PeerId, SignatureChecks, Update};
 
-use crate::wired::{Wired, code};
+use crate::wired::{Listener, Wired, code};
 use crate::world::{World, error_text};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -256,6 +257,58 @@ fn row_11_a_thousand_frames_in_one_buffer_are_a_thousand_frames() {
     let arrived: Vec<&String> = told.iter().filter(|frame| frame.contains(r#""fromPeerId""#)).collect();
     assert_eq!(arrived.len(), 1_000);
     assert!(arrived.iter().enumerate().all(|(n, frame)| frame.contains(&format!("\"m{n}\""))));
+}
+
+/// Everything that a client can do to be sent something, as often as its connection takes it.
+fn flood(host: &mut Listener, at: usize, peer: &str, room: &str) -> usize {
+    let ask = |fields: &str| format!(r#"{{"peerId":"{peer}","i":1,{fields}}}"#);
+    let asks = [
+        "{}".to_owned(),
+        ask(&format!(r#""cmd":"room","op":"members","roomId":"{room}""#)),
+        ask(r#""cmd":"room","op":"list""#),
+        ask(r#""cmd":"room","op":"members","roomId":"nowhere""#),
+        ask(&format!(r#""cmd":"direct","toPeerIds":["{peer}"],"msg":"{}""#, r"\u0001".repeat(5_120))),
+    ];
+    (0..2_000).filter(|n| host.hear(at, &asks[n % asks.len()])).count()
+}
+
+/// Bytes of what waits in an outbox, as the outbox counts messages.
+fn outbox_bytes(updates: &[Arc<Update>]) -> usize {
+    let content = |update: &Update| match update {
+        Update::Message { message, .. } => message.content.len(),
+        _ => 0,
+    };
+    updates.iter().map(|update| 256 + content(update)).sum()
+}
+
+/// Forty clients that opened, asked and never read made their server hold 132 MiB: connections took what outboxes had
+/// bounded, and went on asking for more.
+#[test]
+fn row_30_forty_connections_that_never_read_hold_what_outboxes_may() {
+    for content in ["x".repeat(5_120), r"\u0001".repeat(5_120)] {
+        let mut host = Listener::new();
+        let alice = host.connect("alice");
+        let deaf: Vec<_> = (0..40).map(|n| (host.connect(&format!("deaf{n}")), format!("deaf{n}"))).collect();
+        let peers: Vec<&str> = deaf.iter().map(|(_, peer)| peer.as_str()).collect();
+        let create = serde_json::json!({"cmd": "room", "op": "join", "peerId": "alice", "roomPeerIds": peers});
+        host.hear(alice, &create.to_string());
+        let joined: serde_json::Value = serde_json::from_str(host.read(alice).last().unwrap()).unwrap();
+        let room = joined["roomId"].as_str().unwrap().to_owned();
+        for (at, peer) in &deaf {
+            assert!(flood(&mut host, *at, peer, &room) < 400, "it is soon not asked any more");
+        }
+        let say = format!(r#"{{"cmd":"direct","peerId":"alice","roomId":"{room}","msg":"{content}"}}"#);
+        for _ in 0..120 {
+            assert!(host.hear(alice, &say));
+            assert!(host.read(alice).iter().any(|frame| frame.contains(r#""cmd":"ack""#)), "nobody waits for them");
+        }
+        let held: Vec<usize> = deaf.iter().map(|(at, _)| host.connections[*at].held_bytes()).collect();
+        let waiting: Vec<usize> = deaf.iter().map(|(at, _)| outbox_bytes(&host.waiting(*at))).collect();
+        println!("connections {held:?}\noutboxes {waiting:?}");
+        assert!(held.iter().all(|bytes| (64 * 1024..110 * 1024).contains(bytes)), "{held:?}");
+        let total = held.iter().chain(&waiting).sum::<usize>();
+        assert!(total < 16 * 1024 * 1024, "{total}");
+    }
 }
 
 #[test]
