@@ -6,15 +6,33 @@ use std::time::Duration;
 
 use switchboard::store::memory::MemoryStore;
 use switchboard::{
-    Action, Config, Connection, ConnectionConfig, DrainState, Engine, Hub, HubConfig, NoHooks, Output, SessionId,
-    SessionRef, Timestamp, Update,
+    Action, Config, Connection, ConnectionConfig, DrainState, Engine, Framing, Hub, HubConfig, NoHooks, Output,
+    SessionId, SessionRef, Timestamp, Update,
 };
 
 use crate::world::START;
 
+/// How transports bring frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Input {
+    /// A byte stream, a frame a line.
+    Stream,
+    /// Text messages.
+    Text,
+    /// Binary messages, which the first generation's frames are not.
+    Binary,
+}
+
+impl Input {
+    /// Those whose frames can be read.
+    pub(crate) const READABLE: [Self; 2] = [Self::Stream, Self::Text];
+    pub(crate) const ALL: [Self; 3] = [Self::Stream, Self::Text, Self::Binary];
+}
+
 /// An engine behind numbered transports.
 pub(crate) struct Wired {
     pub(crate) engine: Engine,
+    input: Input,
     settings: Arc<ConnectionConfig>,
     pub(crate) connections: Vec<Connection>,
     /// Which connection a session is on.
@@ -30,8 +48,10 @@ impl Wired {
     pub(crate) fn new(config: Config, settings: ConnectionConfig) -> Self {
         let store = Arc::new(MemoryStore::new());
         let engine = Engine::start(config, store, Box::new(NoHooks), [7; 32], START).unwrap();
+        let input = if settings.framing == Framing::Lines { Input::Stream } else { Input::Text };
         Self {
             engine,
+            input,
             settings: Arc::new(settings),
             connections: Vec::new(),
             places: BTreeMap::new(),
@@ -39,6 +59,13 @@ impl Wired {
             sent: Vec::new(),
             closed: Vec::new(),
         }
+    }
+
+    /// A host of the default settings, whose transports bring frames like this.
+    pub(crate) fn over(input: Input) -> Self {
+        let framing = if input == Input::Stream { Framing::Lines } else { Framing::Messages };
+        let settings = ConnectionConfig { framing, ..ConnectionConfig::default() };
+        Self { input, ..Self::new(Config::default(), settings) }
     }
 
     /// A transport connects.
@@ -55,9 +82,20 @@ impl Wired {
         self.work();
     }
 
-    /// A line, and what its own transport is sent for it.
+    /// A frame, and what its own transport is sent for it.
     pub(crate) fn line(&mut self, at: usize, line: &str) -> Vec<String> {
-        self.bytes(at, format!("{line}\n").as_bytes());
+        self.frame(at, line.as_bytes())
+    }
+
+    /// The same, for bytes that may be no text.
+    pub(crate) fn frame(&mut self, at: usize, frame: &[u8]) -> Vec<String> {
+        let (connection, now) = (&mut self.connections[at], self.now);
+        match self.input {
+            Input::Stream => connection.receive(&[frame, b"\n"].concat(), now),
+            Input::Text => connection.receive_text(frame, now),
+            Input::Binary => connection.receive_binary(frame, now),
+        }
+        self.work();
         self.sent(at)
     }
 
