@@ -35,7 +35,7 @@
 //! | 1 | [`id`], [`error`], `timers` | parsed ids; one error with the documented codes; the reasons to wake |
 //! | 2 | [`config`], [`signature`], [`filter`], `peer`, `recent` | limits with their reasons; rules and data that know ids alone |
 //! | 3 | [`message`], [`mod@conversation`], [`request`], [`output`], [`hooks`], `session`, `log`, `retry` | the nouns and their words: `Draft` becomes `Message`, the verbs as data, work for the host, questions |
-//! | 4 | [`connection`] with a file for each wire format, `gate` | sans-IO: bytes in, requests out, updates in, bytes out; what holds outputs back until the store has them |
+//! | 4 | [`connection`] with a folder for each wire format, `gate` | sans-IO: bytes in, requests out, updates in, bytes out; what holds outputs back until the store has them |
 //! | 5 | [`Engine`], a file for each verb under `engine/` | open, watch, send, receipts, members, conversations, catch-up, history, park (deferred hooks), expire, commit, load |
 //! | 6 | [`hub`] | the thread-safe face |
 //!

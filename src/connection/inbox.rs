@@ -65,6 +65,11 @@ impl Inbox {
         self.over |= usize::try_from(length).map_or(true, |length| length > self.frame_bytes_max);
     }
 
+    /// Whether a frame that is too long has come, or was announced.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// The next frame. `TooLong` is the last thing that an inbox says, again and again.
     pub(super) fn next_frame(&mut self) -> Option<Result<(FrameKind, &[u8]), TooLong>> {
         let Some(end) = self.ends.pop_front() else {

@@ -8,6 +8,9 @@ use crate::time::Timestamp;
 
 impl Connection {
     pub(super) fn refuse(&mut self, address: Address, error: &Error, now: Timestamp) {
+        if self.closing.is_some() {
+            return;
+        }
         let within = self.config.faults_within;
         match error {
             Error::SignatureFailed | Error::ConversationSignatureFailed => {

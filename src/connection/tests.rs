@@ -2,6 +2,7 @@
 
 mod bounds;
 mod faults;
+pub(super) mod second_format;
 mod sessions;
 mod streams;
 mod timeouts;

@@ -20,6 +20,9 @@ pub enum Wire {
     /// The first generation's JSON frames, as [`contract`](super::contract) lists them.
     #[default]
     V1,
+    /// Frames of bytes, for tests: a second format is a folder and an arm.
+    #[cfg(test)]
+    Bytes,
 }
 
 /// Whom a frame names, as far as it is known.
@@ -111,6 +114,8 @@ impl Wire {
     pub(super) const fn format(self) -> &'static dyn Format {
         match self {
             Self::V1 => &v1::V1,
+            #[cfg(test)]
+            Self::Bytes => &super::tests::second_format::Bytes,
         }
     }
 

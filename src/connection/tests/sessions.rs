@@ -72,12 +72,14 @@ fn an_answer_that_comes_after_the_end_changes_nothing() {
     assert_eq!(world.connection.poll_action(at(1)), None);
     assert_eq!(world.codes(), [0, 4105]);
 
-    let mut world = World::with(ConnectionConfig { signature_failures_max: 1, ..ConnectionConfig::default() });
-    world.connection.receive(format!("{OPEN_ALICE}\n").as_bytes(), at(1));
-    let Some(Action::Open { key, .. }) = world.connection.poll_action(at(1)) else { panic!("no open") };
-    world.connection.handle_timeout(at(15));
-    world.connection.opened(key, Err(Error::SignatureFailed), at(15));
-    assert_eq!((world.codes(), world.connection.should_close()), (vec![4108], Some(4108)));
+    for signature_failures_max in [1, 5] {
+        let mut world = World::with(ConnectionConfig { signature_failures_max, ..ConnectionConfig::default() });
+        world.connection.receive(format!("{OPEN_ALICE}\n").as_bytes(), at(1));
+        let Some(Action::Open { key, .. }) = world.connection.poll_action(at(1)) else { panic!("no open") };
+        world.connection.handle_timeout(at(15));
+        world.connection.opened(key, Err(Error::SignatureFailed), at(15));
+        assert_eq!((world.codes(), world.connection.should_close()), (vec![4108], Some(4108)));
+    }
 }
 
 #[test]

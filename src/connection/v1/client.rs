@@ -115,10 +115,10 @@ impl ClientConnection {
         }
     }
 
-    /// Whether the server no longer answers: connect anew.
+    /// Whether the server no longer answers, or sent a frame that is too long, after which nothing can be read: connect anew.
     #[must_use]
     pub fn is_dead(&self, now: Timestamp) -> bool {
-        self.asked_at.is_some_and(|asked_at| now >= asked_at + Self::HEARTBEAT_AFTER)
+        self.inbox.is_over() || self.asked_at.is_some_and(|asked_at| now >= asked_at + Self::HEARTBEAT_AFTER)
     }
 
     fn heard(&mut self, now: Timestamp) {

@@ -58,6 +58,17 @@ fn it_sends_a_sign_of_life_when_idle_and_gives_up_without_an_answer() {
     assert_eq!(client.poll_timeout(), at(160), "it last spoke at 100");
 }
 
+/// A client that was sent a frame over its limit heard nothing more and waited for ever.
+#[test]
+fn a_frame_over_the_limit_is_the_end() {
+    let mut client = ClientConnection::new(Framing::Messages, at(0));
+    client.receive_frame(b"{}", at(1));
+    client.receive_frame(&vec![b' '; ClientConnection::FRAME_BYTES_MAX], at(1));
+    assert!(!client.is_dead(at(1)));
+    client.receive_frame(&vec![b' '; ClientConnection::FRAME_BYTES_MAX + 1], at(1));
+    assert!(client.is_dead(at(1)));
+}
+
 #[test]
 fn what_these_frames_cannot_say_is_not_sent() {
     let mut client = ClientConnection::new(Framing::Messages, at(0));
