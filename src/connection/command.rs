@@ -5,9 +5,9 @@ use super::wire::{Address, Asked, Frame, Rejected, Serial, Verb};
 use super::{Action, Connection, Key};
 use crate::error::Error;
 use crate::id::{PeerId, SessionId, Ticket};
-use crate::output::Reply;
 use crate::request::Open;
 use crate::time::Timestamp;
+use crate::update::Reply;
 
 impl Connection {
     pub(super) fn handle_frame(&mut self, parsed: Result<Frame, Rejected>, now: Timestamp) -> Option<Action> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Wire;
 use super::outgoing::Body;
-use crate::output::Update;
+use crate::update::Update;
 
 /// An update, written once for all the connections of one wire format that get it.
 #[derive(Clone, Debug)]

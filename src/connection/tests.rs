@@ -10,10 +10,9 @@ mod timeouts;
 use std::time::Duration;
 
 use super::*;
-use crate::id::{MessageId, PeerId};
+use crate::id::{MessageId, PeerId, ResumeToken};
 use crate::message::Accepted;
-use crate::output::{Opened, Reply};
-use crate::request::ResumeToken;
+use crate::update::{Opened, Reply};
 
 const OPEN_ALICE: &str = r#"{"cmd":"session","op":"open","peerId":"alice","i":1}"#;
 

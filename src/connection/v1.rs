@@ -9,7 +9,7 @@ mod writer;
 use super::wire::{Address, Asked, Format, Frame, Rejected};
 use super::{ConnectionConfig, FrameKind};
 use crate::error::Error;
-use crate::output::{Reply, Update};
+use crate::update::{Reply, Update};
 
 /// A sign of life, in both directions.
 const HEARTBEAT: &[u8] = b"{}";

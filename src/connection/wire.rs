@@ -5,8 +5,8 @@
 use crate::connection::v1;
 use crate::error::Error;
 use crate::id::PeerId;
-use crate::output::{Reply, Update};
 use crate::request::{Open, Request};
+use crate::update::{Reply, Update};
 
 use super::{ConnectionConfig, FrameKind};
 

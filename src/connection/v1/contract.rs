@@ -136,13 +136,13 @@ mod tests {
     use crate::connection::ConnectionConfig;
     use crate::connection::v1::{reader, writer};
     use crate::connection::wire::{Asked, Frame, Rejected};
+    use crate::conversation::Attributes;
     use crate::conversation::{ConversationInfo, ConversationKind};
     use crate::error::Error;
-    use crate::id::{ConversationId, MessageId, PeerId};
+    use crate::id::{ConversationId, MessageId, PeerId, ResumeToken};
     use crate::message::{Accepted, Content, Message};
-    use crate::output::{Gap, GapCause, MembershipChange, Opened, Reply, Update};
-    use crate::request::{Attributes, ResumeToken};
     use crate::time::Timestamp;
+    use crate::update::{Gap, GapCause, MembershipChange, Opened, Reply, Update};
     use serde_json::{Map, Value, json};
     use std::sync::Arc;
 

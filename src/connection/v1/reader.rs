@@ -6,9 +6,9 @@ use super::json::{self, Digits, Flag, Ids, Text, read_object};
 use crate::connection::ConnectionConfig;
 use crate::connection::wire::{Address, Frame, Rejected, Serial, Verb};
 use crate::error::Error;
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken, Tag};
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId, ResumeToken, RetryToken, Tag};
 use crate::message::{Content, Draft, Target};
-use crate::request::{Create, Credentials, Open, Request, ResumeToken, Shape};
+use crate::request::{Create, Credentials, Open, Request, Shape};
 use crate::signature::Signature;
 
 /// Every field that a client's frame may have. Others are ignored.
@@ -103,7 +103,7 @@ impl Fields<'_> {
     fn peer(&self, config: &ConnectionConfig) -> Result<PeerId, Rejected> {
         let rejected = |error, is_fatal| Rejected { address: Address { peer: None, serial: self.i }, error, is_fatal };
         let id = self.peer_id.as_ref().ok_or_else(|| rejected(Error::Unparseable, false))?;
-        PeerId::with_max(id.as_str(), config.peer_id_chars_max).map_err(|error| rejected(error, true))
+        PeerId::with_max(id.as_str(), config.peer_id_chars_max).map_err(|error| rejected(error.into(), true))
     }
 
     fn checked_verb(&self, config: &ConnectionConfig) -> Result<Verb, Error> {
@@ -236,14 +236,15 @@ impl Fields<'_> {
     }
 
     fn conversation(&self) -> Result<ConversationId, Error> {
-        ConversationId::new(self.room_id().ok_or(Error::Unparseable)?)
+        Ok(ConversationId::new(self.room_id().ok_or(Error::Unparseable)?)?)
     }
 }
 
 /// All of the ids or none: one malformed id refuses the whole request.
 fn peers(ids: &Ids<'_>, config: &ConnectionConfig) -> Result<Vec<PeerId>, Error> {
     within_limit(ids)?;
-    ids.listed.iter().map(|id| PeerId::with_max(id.as_str(), config.peer_id_chars_max)).collect()
+    let parsed = ids.listed.iter().map(|id| PeerId::with_max(id.as_str(), config.peer_id_chars_max));
+    Ok(parsed.collect::<Result<_, _>>()?)
 }
 
 const fn within_limit(ids: &Ids<'_>) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use crate::conversation::{ConversationInfo, ConversationKind};
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId};
 use crate::message::{Accepted, Content, Message};
-use crate::output::{Gap, MembershipChange, Opened, Reply, Update};
+use crate::update::{Gap, MembershipChange, Opened, Reply, Update};
 
 /// A whole frame: a body for somebody.
 pub(super) fn frame(address: &Address, body: &[u8]) -> Vec<u8> {
@@ -187,8 +187,8 @@ pub(super) fn texts(peers: &[PeerId]) -> Vec<&str> {
 mod tests {
     use super::*;
     use crate::id::MessageId;
-    use crate::output::GapCause;
     use crate::time::Timestamp;
+    use crate::update::GapCause;
     use std::sync::Arc;
 
     fn text(body: Vec<u8>) -> String {

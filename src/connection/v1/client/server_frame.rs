@@ -6,9 +6,8 @@ use serde::Deserialize;
 
 use super::super::json::{self, Flag, read_object};
 use crate::connection::wire::Serial;
-use crate::id::{ConversationId, MessageId, PeerId};
+use crate::id::{ConversationId, MessageId, PeerId, ResumeToken};
 use crate::message::{Content, Target};
-use crate::request::ResumeToken;
 use crate::time::Timestamp;
 
 /// A frame from the server and whom it is for.
