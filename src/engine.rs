@@ -25,6 +25,7 @@ use crate::request::Request;
 use crate::retry::RetryTokens;
 use crate::session::Sessions;
 use crate::signature::{KeyError, Keys, Nonces, Verifier};
+use crate::store::guarded::Guarded;
 use crate::store::{Store, StoreError};
 use crate::table::Keying;
 use crate::time::Timestamp;
@@ -189,6 +190,7 @@ impl Engine {
                     .with_window(config.signature_window, config.signature_ahead),
             ),
         };
+        let store: Arc<dyn Store> = Arc::new(Guarded::new(store)?);
         let start = load::begin(&*store, seed)?;
         let mut random = ChaCha20Rng::from_seed(start.seed);
         let keying = Keying::new(random.next_u64(), random.next_u64());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::log::{self, Found, LogReader, LogView, Missed, Part, Reader};
 use crate::message::{Content, Message};
-use crate::output::SessionRef;
+use crate::output::{Event, SessionRef};
 use crate::record::RecordError;
 use crate::request::Page;
 use crate::store::{Store, StoreError};
@@ -183,6 +183,9 @@ impl Engine {
         let ReadDone { plan, result, damaged } = done;
         self.reads.unpin(&plan);
         self.report_damage(damaged);
+        if let Err(error) = &result {
+            self.tell(Event::StoreCallFailed { call: "read", error: error.clone() });
+        }
         match (plan, result) {
             (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
                 self.forget_ended(&parts, &mut missed);
