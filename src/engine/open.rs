@@ -7,7 +7,7 @@ use rand_core::Rng;
 use crate::error::Error;
 use crate::hooks::{Answer, SignIn};
 use crate::id::{DeviceId, PeerId, SessionId, Ticket};
-use crate::output::{Class, Event, OfflineReason, Opened, Output, Reply, SessionRef, Update};
+use crate::output::{Audience, Class, Deliver, Event, OfflineReason, Opened, Output, Reply, SessionRef, Update};
 use crate::peer::Device;
 use crate::request::{Credentials, Open, ResumeToken};
 use crate::session::{Flow, Session, State};
@@ -86,10 +86,9 @@ impl Engine {
             }
             Err(error) => {
                 self.peers[actor.peer].pinned -= 1;
-                self.sessions.remove(session.slot);
                 self.reply_now(actor, Err(error));
-                let id = SessionId { slot: session.slot, generation: session.generation, ..self.sessions.name() };
-                self.gate.emit_now(Output::Close { session: id });
+                self.emit_close(session.slot);
+                self.sessions.remove(session.slot);
                 self.peers.forget(actor.peer);
             }
         }
@@ -218,9 +217,9 @@ impl Engine {
     fn wake_session(&mut self, slot: u32) -> u32 {
         let peer = self.sessions[slot].peer;
         if self.sessions[slot].state == State::Open {
-            let before = self.sessions.id(slot);
             self.leave_online(slot);
-            self.gate.emit_now(Output::Close { session: before });
+            self.say_closed(slot, Some(Error::SessionConflict));
+            self.emit_close(slot);
         }
         self.peers[peer].paused.retain(|paused| *paused != slot);
         let generation = self.sessions[slot].generation;
@@ -416,7 +415,7 @@ impl Engine {
         self.timers.set(Timer::Resume(slot, session.generation()), until);
         self.peers[peer].paused.push(slot);
         self.write_peer(peer);
-        self.gate.emit_now(Output::Close { session });
+        self.emit_close(slot);
         self.tell_offline(slot, session, OfflineReason::Dropped);
     }
 
@@ -479,13 +478,26 @@ impl Engine {
 
     /// Ends an open session: it is told, its transport goes, nothing of it can be resumed.
     pub(super) fn end(&mut self, slot: u32, reason: OfflineReason, error: Option<Error>) {
-        let (session, reference) = (self.sessions.id(slot), self.sessions.reference(slot));
+        let session = self.sessions.id(slot);
         self.leave_online(slot);
         self.write_peer(self.sessions[slot].peer);
-        self.deliver_now(reference, Update::Closed { error }.into(), Class::Reply);
-        self.gate.emit_now(Output::Close { session });
+        self.say_closed(slot, error);
+        self.emit_close(slot);
         self.tell_offline(slot, session, reason);
         self.drop_session(slot);
+    }
+
+    /// Tells a session why it is over. At once, as its close: also where its `opened` still waits for the store.
+    pub(super) fn say_closed(&mut self, slot: u32, error: Option<Error>) {
+        let audience = Audience::One(self.sessions.reference(slot));
+        let update = Update::Closed { error }.into();
+        self.gate.emit_now(Output::Deliver(Deliver { audience, update, class: Class::Reply }));
+    }
+
+    /// Tells the host that a session is over. Nobody gets its place before the host was told.
+    fn emit_close(&mut self, slot: u32) {
+        self.sessions.closes(slot);
+        self.gate.emit_now(Output::Close { session: self.sessions.id(slot) });
     }
 
     /// Sessions that rest on a removed key end: [`set_master_keys`](Self::set_master_keys).
