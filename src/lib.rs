@@ -88,7 +88,7 @@ pub use error::{Advice, Error};
 pub use hooks::{
     Answer, Hooks, Interests, MessageReceived, NoHooks, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
 };
-pub use hub::{DrainState, Hub, HubConfig, SessionHandle};
+pub use hub::{DrainState, Hub, HubConfig, SessionHandle, WeakHub};
 pub use id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken, SessionId, Tag, Ticket};
 pub use message::{Accepted, Content, Draft, Message, Target};
 pub use output::{

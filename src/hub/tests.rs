@@ -11,12 +11,13 @@ use super::outbox::{Bounds, DrainState};
 use crate::error::Error;
 use crate::id::{SessionId, Ticket};
 use crate::output::{Audience, Class, Deliver, Output, SessionRef, Update};
+use crate::time::Timestamp;
 
 const BOUNDS: Bounds =
     Bounds { events: 256, bytes: 256 * 1024, replies: 256, reply_bytes: 1024 * 1024, message_bytes: 5_376 };
 
 fn post() -> Post {
-    Post::new(1_000_000, BOUNDS, 100, 100)
+    Post::new(1_000_000, BOUNDS, (100, 100), Arc::default())
 }
 
 fn session(slot: u32, generation: u32) -> SessionId {
@@ -29,7 +30,7 @@ fn reference(session: SessionId) -> SessionRef {
 
 fn attach(post: &Post, slots: std::ops::Range<u32>) -> Vec<SessionId> {
     let all: Vec<_> = slots.map(|slot| session(slot, 1)).collect();
-    all.iter().for_each(|session| drop(post.attach(*session).unwrap()));
+    all.iter().for_each(|session| drop(post.attach(*session, Timestamp::ZERO).unwrap()));
     all
 }
 
@@ -83,7 +84,7 @@ fn a_fan_out_announces_each_session_once_and_leaves_out_one() {
 fn the_former_tenant_of_a_place_still_reads_its_end() {
     let post = post();
     let (old, new) = (session(5, 1), session(5, 2));
-    post.attach(old).unwrap();
+    post.attach(old, Timestamp::ZERO).unwrap();
     let mut delivery = Delivery::default();
     let end = Arc::new(Update::Closed { error: Some(Error::SessionConflict) });
     delivery.batch.push(Output::Deliver(Deliver {
@@ -94,7 +95,7 @@ fn the_former_tenant_of_a_place_still_reads_its_end() {
     delivery.batch.push(Output::Close { session: old });
     delivery.deliver_all(&post);
     delivery.announce(&post).run(&post);
-    post.attach(new).unwrap();
+    post.attach(new, Timestamp::ZERO).unwrap();
     deliver(&mut delivery, &post, &Audience::One(reference(old)), 1);
     deliver(&mut delivery, &post, &Audience::One(reference(new)), 2);
     assert_eq!(post.ready.try_take(), [old, new]);
