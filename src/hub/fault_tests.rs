@@ -104,6 +104,15 @@ impl Store for Wild {
     }
 }
 
+/// Tames a store when a test ends, however it does.
+struct Tamed<'a>(&'a Wild);
+
+impl Drop for Tamed<'_> {
+    fn drop(&mut self) {
+        self.0.tame();
+    }
+}
+
 fn wild(settings: HubConfig) -> (Arc<Wild>, Hub) {
     let store = Arc::new(Wild::default());
     let hub = start(Arc::clone(&store) as Arc<dyn Store>, settings);
@@ -575,6 +584,7 @@ fn every_call_that_stalls_is_reported_while_it_stalls() {
         let (stalled, recovered) = (Event::StoreStalled, Event::StoreRecovered);
         let conversation = ConversationId::direct(&[peer("alice"), peer("bob")]);
         thread::scope(|scope| {
+            let _tamed = Tamed(&store);
             let (get, scan) = (store.calls("get"), store.calls("scan"));
             store.set("get", Deed::Stall);
             store.set("scan", Deed::Stall);
@@ -670,6 +680,21 @@ fn whoever_is_pushed_off_by_its_tag_reads_why() {
             assert_eq!(hub.drain(first.id(), &mut Vec::new(), 9), DrainState::Closed);
         }
     }
+}
+
+/// The place of whoever was pushed off went to whoever pushed, before anybody was told.
+#[test]
+fn a_place_is_given_to_nobody_before_its_end_was_polled() {
+    let store = Arc::new(MemoryStore::new());
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let mut engine = crate::Engine::start(Config::default(), store, Box::new(NoHooks), [7; 32], now).unwrap();
+    let mut open = |device: &str| engine.open(tagged("alice", device), now).unwrap().0;
+    let (first, second) = (open("one"), open("two"));
+    assert_ne!(first.slot(), second.slot());
+    assert_ne!(open("three").slot(), first.slot());
+    while engine.poll_output().is_some() {}
+    let fourth = engine.open(tagged("bob", "four"), now).unwrap().0;
+    assert!([first.slot(), second.slot()].contains(&fourth.slot()), "then it is free");
 }
 
 /// The same, by many at once: each that loses reads why, whoever delivers it and whenever.

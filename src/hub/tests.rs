@@ -105,6 +105,28 @@ fn the_former_tenant_of_a_place_still_reads_its_end() {
     assert_eq!(drain(&post, SessionId { node: 9, ..new }), (Vec::new(), DrainState::Closed), "another engine's");
 }
 
+/// A place that was given away while its end was on its way: the former tenant read closed, and never why.
+#[test]
+fn an_end_that_comes_after_its_place_is_gone_is_waited_for() {
+    let post = post();
+    let (old, new) = (session(5, 1), session(5, 2));
+    post.attach(old, Timestamp::ZERO).unwrap();
+    post.attach(new, Timestamp::ZERO).unwrap();
+    assert_eq!(drain(&post, old), (Vec::new(), DrainState::Empty), "its end is still to come");
+    assert!(!post.wait(old, thread::current()));
+    let mut delivery = Delivery::default();
+    let end = Arc::new(Update::Closed { error: Some(Error::SessionConflict) });
+    let audience = Audience::One(reference(old));
+    delivery.batch.push(Output::Deliver(Deliver { audience, update: Arc::clone(&end), class: Class::Reply }));
+    delivery.batch.push(Output::Close { session: old });
+    delivery.deliver_all(&post);
+    delivery.announce(&post).run(&post);
+    assert_eq!(post.ready.try_take(), [old]);
+    assert!(post.wait(old, thread::current()));
+    assert_eq!(drain(&post, old), (vec![end], DrainState::Closed));
+    assert_eq!(drain(&post, new), (Vec::new(), DrainState::Empty));
+}
+
 #[test]
 fn an_overflow_is_told_once_and_no_session_waits_for_another() {
     let post = post();
