@@ -12,9 +12,11 @@ use super::ready::{ReadySignal, Wake};
 use super::slots::Slots;
 use super::supervised::HookCall;
 use crate::error::Error;
+use crate::event::Event;
 use crate::id::SessionId;
-use crate::output::{Class, Deliver, Event, Output, Push, SessionRef, Update};
+use crate::output::{Class, Deliver, Output, Push, SessionRef};
 use crate::time::Timestamp;
+use crate::update::Update;
 
 /// What a [`Hub`](super::Hub) has counted since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

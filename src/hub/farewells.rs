@@ -10,8 +10,8 @@ use rustc_hash::FxHashMap;
 
 use super::outbox::{DrainState, Leftover};
 use crate::id::SessionId;
-use crate::output::Update;
 use crate::time::Timestamp;
+use crate::update::Update;
 
 /// Ends that are kept; the oldest go first.
 const KEPT_MAX: usize = 10_000;

@@ -14,14 +14,17 @@ use super::machine_tests::{PATIENCE, answer, open, peer, read, start, texts, wai
 use super::{Commits, DrainState, Hub, HubClock, HubConfig, ManualClock, SessionHandle, ShutdownReport, WeakHub};
 use crate::config::Config;
 use crate::error::Error;
+use crate::event::{Event, HookFault};
 use crate::hooks::{Answer, Hooks, Interests, MessageReceived, NoHooks, Resolution, Verdict};
+use crate::id::ResumeToken;
 use crate::id::{ConversationId, SessionId, Ticket};
 use crate::message::Draft;
-use crate::output::{Event, HookFault, Reply, Update};
-use crate::request::{Create, Credentials, Open, Page, Request, ResumeToken, Shape};
+use crate::page::Page;
+use crate::request::{Create, Credentials, Open, Request, Shape};
 use crate::store::memory::MemoryStore;
 use crate::store::{Batch, Direction, Durability, Store, StoreError, StoreStatus, Visit};
 use crate::time::Timestamp;
+use crate::update::{Reply, Update};
 
 /// What a call of a wild store does, for the next so many times.
 #[derive(Clone, Copy)]

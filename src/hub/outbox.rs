@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Thread;
 
-use crate::conversation::ConversationInfo;
+use crate::conversation::{ConversationInfo, attributes_bytes};
 use crate::error::Error;
 use crate::message::{Content, Message};
-use crate::output::{Class, Gap, GapCause, MembershipChange, Reply, Unread, Update};
-use crate::request::attributes_bytes;
+use crate::output::Class;
+use crate::update::{Gap, GapCause, MembershipChange, Reply, Unread, Update};
 
 /// What one outbox may hold.
 #[derive(Clone, Copy, Debug)]
@@ -844,7 +844,7 @@ mod tests {
 
     #[test]
     fn lists_weigh_what_is_in_them() {
-        let mut attributes = crate::request::Attributes::new();
+        let mut attributes = crate::conversation::Attributes::new();
         attributes.insert("text".to_owned(), "x".repeat(10_000).into());
         let info = ConversationInfo {
             id: ConversationId::new("c").unwrap(),

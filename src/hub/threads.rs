@@ -1,16 +1,15 @@
 //! The hub's own threads, and how they end.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use super::SHUTDOWN_AFTER;
 use super::delivery::Counters;
 use super::shared::{Backoff, Phase, Shared};
 use crate::engine::Engine;
-use crate::output::{Event, HookFault};
+use crate::event::{Event, HookFault};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
