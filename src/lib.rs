@@ -98,7 +98,7 @@ pub use event::{Event, HookFault, Measure, OfflineReason};
 pub use hooks::{
     Answer, Hooks, Interests, MessageReceived, NoHooks, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
 };
-pub use hub::{DrainState, Hub, HubConfig, SessionHandle};
+pub use hub::{DrainState, Hub, HubConfig, SessionHandle, WeakHub};
 pub use id::{ConversationId, DeviceId, IdError, MessageId, PeerId, ResumeToken, RetryToken, SessionId, Tag, Ticket};
 pub use message::{Accepted, Content, Draft, Message, Target};
 pub use output::{Audience, Class, Deliver, Output, Push, PushRecipient, SessionRef};
