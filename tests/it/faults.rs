@@ -3,6 +3,7 @@
 mod delivery;
 mod frames;
 mod hooks;
+mod rows;
 mod signed;
 mod stored;
 mod timed;
