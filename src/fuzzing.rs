@@ -7,22 +7,32 @@ use crate::record::{self, Chunk, ChunkBuilder, Kind, RecordError};
 use crate::signature::{Action, Keys, Signature, Signer, Verifier};
 use crate::time::Timestamp;
 
+mod client;
 mod frames;
+mod hubs;
+mod ledger;
+mod moods;
 mod sessions;
+mod storms;
 
 pub use frames::frames;
+pub use hubs::hubs;
 pub use sessions::sessions;
+pub use storms::{hooks, restarts};
 
 /// A target: its name, which is its corpus folder's too, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 10] = [
     ("filter", filter),
     ("frames", frames),
+    ("hooks", hooks),
+    ("hubs", hubs),
     ("keys", keys),
     ("peer_ids", peer_ids),
     ("records", records),
+    ("restarts", restarts),
     ("sessions", sessions),
     ("signatures", signatures),
 ];

@@ -176,7 +176,7 @@ fn row_31_a_storm_of_sessions_leaves_nothing_behind() {
     const THREADS: usize = 4;
     let clock = ManualClock::new(START);
     let settings = HubConfig { clock: HubClock::Manual(clock.clone()), ..HubConfig::default() };
-    let config = Config { tell_sent: false, all_sessions_max: 400, ..Config::default() };
+    let config = Config { tell_sent: false, all_sessions_max: 160, ..Config::default() };
     let hub = Hub::start(config, Arc::new(MemoryStore::new()), Box::new(NoHooks), [7; 32], settings).unwrap();
     let (mut rounds, mut overload) = (Vec::new(), 0);
     for _ in 0..10 {
@@ -210,12 +210,13 @@ fn row_31_a_storm_of_sessions_leaves_nothing_behind() {
         assert!(refused.into_inner() < storm() / 20, "most are accepted");
     }
     println!("of {} sessions {overload} were refused; left after each tenth: {rounds:?}", storm());
-    let held = |round: &(usize, usize, usize, usize, _)| (round.0, round.1, round.2, round.3);
     // Those who logged out are remembered as such, nothing else.
-    assert_eq!(held(&rounds[9]), held(&rounds[1]));
+    assert!(rounds.iter().all(|round| (round.1, round.2, round.3) == (0, 0, 0)));
     assert!(rounds[9].0 <= 500, "{} peers for 500 names", rounds[9].0);
-    // Other tests share the process unless this is run alone, as the whole storm is.
+    // Other tests share the process unless this is run alone, as the whole storm is. Memory in a heap of some 20 MB wanders
+    // by a few percent; what were left of each session, if only an allocation of the smallest size, would be more.
     if let (Some(before), Some(after), true) = (rounds[4].4, rounds[9].4, std::env::var("SESSIONS").is_ok()) {
-        assert!(after <= before + before / 20, "{before} pages before, {after} after");
+        let grown = after.saturating_sub(before) * 4_096;
+        assert!(grown < storm() / 2 * 8, "{grown} bytes more after {} further sessions", storm() / 2);
     }
 }
