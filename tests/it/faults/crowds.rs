@@ -176,7 +176,7 @@ fn row_31_a_storm_of_sessions_leaves_nothing_behind() {
     const THREADS: usize = 4;
     let clock = ManualClock::new(START);
     let settings = HubConfig { clock: HubClock::Manual(clock.clone()), ..HubConfig::default() };
-    let config = Config { tell_sent: false, all_sessions_max: 160, ..Config::default() };
+    let config = Config { tell_sent: false, all_sessions_max: 400, ..Config::default() };
     let hub = Hub::start(config, Arc::new(MemoryStore::new()), Box::new(NoHooks), [7; 32], settings).unwrap();
     let (mut rounds, mut overload) = (Vec::new(), 0);
     for _ in 0..10 {
