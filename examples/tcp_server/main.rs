@@ -24,11 +24,10 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use parking_lot::Mutex;
-use switchboard::{ConnectionConfig, Event, Hub, HubConfig, NoHooks, SessionId};
-
 use link::Link;
+use parking_lot::Mutex;
 use settings::{Failure, Settings};
+use switchboard::{ConnectionConfig, Event, Hub, HubConfig, NoHooks, SessionId};
 
 /// How long the end may take: for what is accepted to be stored, and then for clients to be told.
 const SHUTDOWN_AFTER: Duration = Duration::from_secs(5);
