@@ -13,17 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-#[path = "model/command.rs"]
 mod command;
-#[path = "model/ids.rs"]
 mod ids;
-#[path = "model/reference.rs"]
 mod reference;
-#[path = "model/stores.rs"]
 mod stores;
-#[path = "model/stories.rs"]
 mod stories;
-#[path = "model/world.rs"]
 mod world;
 
 use command::Command;
