@@ -209,7 +209,8 @@ impl World {
             };
         }
         let me = self.client(name).peer.clone();
-        create.signature = signed.map(|nonce| self.sign(&Action::Join { peer: &me, group: None }, nonce));
+        let action = Action::Create { peer: &me, members: &create.members.clone() };
+        create.signature = signed.map(|nonce| self.sign(&action, nonce));
         self.create(name, label, create);
     }
 
@@ -222,7 +223,7 @@ impl World {
             ("counts", _) => Request::Count { conversation },
             ("leaves", _) => Request::Leave { conversation },
             ("joins", _) => {
-                let action = Action::Join { peer: &me, group: Some(&conversation) };
+                let action = Action::Join { peer: &me, group: &conversation };
                 let signature = signed.map(|nonce| self.sign(&action, nonce));
                 Request::Join { conversation, signature }
             }

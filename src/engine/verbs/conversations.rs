@@ -20,14 +20,11 @@ impl Engine {
     /// Makes a conversation, or finds the unique one of its members. The creator is a member without being named.
     pub(crate) fn create(&mut self, actor: Actor, create: Create) -> Result<(), Error> {
         let me = self.peers[actor.peer].id.clone();
-        let nonce = match create.shape {
-            // As the official clients do, a temporary conversation is not signed for.
-            Shape::Temporary(_) => None,
-            _ => {
-                let action = Action::Join { peer: &me, group: None };
-                self.check_group_signature(actor, &action, create.signature.as_ref())?
-            }
-        };
+        let mut named = create.members.clone();
+        named.sort_unstable();
+        named.dedup();
+        let action = Action::Create { peer: &me, members: &named };
+        let nonce = self.check_group_signature(actor, &action, create.signature.as_ref())?;
         let members = self.check_create(&me, &create)?;
         let found = self.find_by_members(&create.shape, &members);
         self.use_up(nonce);

@@ -17,7 +17,7 @@ impl Engine {
         signature: Option<&Signature>,
     ) -> Result<(), Error> {
         let me = self.peers[actor.peer].id.clone();
-        let nonce = self.check_group_signature(actor, &Action::Join { peer: &me, group: Some(id) }, signature)?;
+        let nonce = self.check_group_signature(actor, &Action::Join { peer: &me, group: id }, signature)?;
         let slot = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
         let is_room = self.conversations[slot].kind == ConversationKind::Room;
         if is_room && actor.session.is_none() {
