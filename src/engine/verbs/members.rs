@@ -130,7 +130,10 @@ impl Engine {
             _ => self.conversation_of(actor.peer, id).and(Err(error)),
         })?;
         let slot = self.conversation_of(actor.peer, id)?;
-        let max = self.config.watched_per_request_max.max(self.config.members_max);
+        let max = match self.config.members_max {
+            0 => usize::MAX,
+            max => max.max(self.config.watched_per_request_max),
+        };
         if peers.is_empty() || peers.len() > max {
             return Err(Error::OverLimit { limit: "members_max", max: max as u64 });
         }
