@@ -10,8 +10,7 @@ mod timeouts;
 use std::time::Duration;
 
 use super::*;
-use crate::id::ResumeToken;
-use crate::id::{MessageId, PeerId};
+use crate::id::{MessageId, PeerId, ResumeToken};
 use crate::message::Accepted;
 use crate::update::{Opened, Reply};
 

@@ -116,6 +116,10 @@ impl World {
                 let open = self.resuming(name);
                 self.open(name, open);
             }
+            ("resumes", ["watch", list @ ..]) => {
+                let open = switchboard::Open { watch: peers(list), ..self.resuming(name) };
+                self.open(name, open);
+            }
             ("resumes", ["with", "the", "token", "of", other]) => {
                 let credentials = self.resuming(other).credentials;
                 let open = switchboard::Open { credentials, ..self.resuming(name) };

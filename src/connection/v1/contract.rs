@@ -139,8 +139,7 @@ mod tests {
     use crate::conversation::Attributes;
     use crate::conversation::{ConversationInfo, ConversationKind};
     use crate::error::Error;
-    use crate::id::ResumeToken;
-    use crate::id::{ConversationId, MessageId, PeerId};
+    use crate::id::{ConversationId, MessageId, PeerId, ResumeToken};
     use crate::message::{Accepted, Content, Message};
     use crate::time::Timestamp;
     use crate::update::{Gap, GapCause, MembershipChange, Opened, Reply, Update};

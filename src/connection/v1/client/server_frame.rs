@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::super::json::{self, Flag, read_object};
 use crate::connection::wire::Serial;
-use crate::id::ResumeToken;
-use crate::id::{ConversationId, MessageId, PeerId};
+use crate::id::{ConversationId, MessageId, PeerId, ResumeToken};
 use crate::message::{Content, Target};
 use crate::time::Timestamp;
 
