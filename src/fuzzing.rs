@@ -260,8 +260,8 @@ impl Wish {
         match self.kind {
             0 => Action::Open { peer, watch: list, super_peer: false },
             1 => Action::Open { peer, watch: list, super_peer: true },
-            2 => Action::Join { peer, group: Some(group) },
-            3 => Action::Join { peer, group: None },
+            2 => Action::Join { peer, group },
+            3 => Action::Create { peer, members: list },
             4 => Action::Invite { peer, group, peers: list },
             _ => Action::Kick { peer, group, peers: list },
         }
@@ -277,7 +277,7 @@ impl Wish {
         let (group, list) = match self.kind {
             0 | 1 => ("", list),
             2 => (self.group.as_str(), Vec::new()),
-            3 => ("", Vec::new()),
+            3 => ("", list.into_iter().filter(|id| *id != self.peer.as_str()).collect()),
             _ => (self.group.as_str(), list),
         };
         (self.kind, self.peer.as_str(), group, list)
