@@ -153,7 +153,7 @@ impl House {
         self.faults.set_full(false);
         // A failed commit is tried again when its time has come.
         self.clock.advance(Duration::from_secs(2));
-        self.hub.shut_down(Duration::from_millis(200));
+        drop(self.hub.shut_down(Duration::from_millis(200)));
         (0..self.guests.len()).for_each(|at| self.drain(at, usize::MAX));
         self.guests.clear();
         let store = self.faults.restart();
@@ -165,6 +165,7 @@ impl House {
         let mut pages: BTreeMap<Ticket, ConversationId> = BTreeMap::new();
         for id in self.ledger.conversations() {
             let asked = self.hub.with_engine(|engine, now| engine.history_of(&id, Page::oldest(1_000), now));
+            let asked = asked.and_then(|asked| asked);
             pages.insert(asked.expect("what was told of is there"), id);
         }
         while !pages.is_empty() {

@@ -194,16 +194,16 @@ fn row_31_a_storm_of_sessions_leaves_nothing_behind() {
                 });
             }
         });
-        let open = hub.with_engine(|engine, _| engine.metrics().open_sessions);
+        let open = hub.with_engine(|engine, _| engine.metrics().open_sessions).unwrap();
         assert_eq!(open, 0);
         // Whoever is only paused has half an hour.
         clock.advance(Duration::from_secs(1_801));
         let started = Instant::now();
-        while hub.with_engine(|engine, _| engine.metrics().sessions) > 0 {
+        while hub.with_engine(|engine, _| engine.metrics().sessions).unwrap() > 0 {
             assert!(started.elapsed() < PATIENCE, "pauses end");
             thread::sleep(Duration::from_millis(1));
         }
-        let metrics = hub.with_engine(|engine, _| engine.metrics());
+        let metrics = hub.with_engine(|engine, _| engine.metrics()).unwrap();
         let _: Vec<_> = hub.try_ready();
         hub.events().try_iter().for_each(drop);
         overload += refused.load(Ordering::Relaxed);

@@ -152,7 +152,7 @@ fn row_39_a_shutdown_does_not_wait_for_a_store_that_stalls() {
     let asked = alice.send(to_bob("in flight")).unwrap();
     house.faults.wait_until_stalled();
     let started = Instant::now();
-    let report = house.hub.shut_down(Duration::from_millis(500));
+    let report = house.hub.shut_down(Duration::from_millis(500)).unwrap();
     assert!(started.elapsed() < RECOVERY, "{:?}", started.elapsed());
     assert!(!report.committed && !report.threads_left.is_empty(), "{report:?}");
     let told = read(&alice);
@@ -209,12 +209,12 @@ fn end_in_flight(trouble: impl FnOnce(&Faults), whole: bool) {
         while sent.load(Ordering::Relaxed) < 10_000 {
             thread::yield_now();
         }
-        report = Some(house.hub.shut_down(Duration::from_secs(2)));
+        report = Some(house.hub.shut_down(Duration::from_secs(2)).unwrap());
     });
     let report = report.unwrap();
     assert_eq!(report.committed, whole, "{report:?}");
     let again = Instant::now();
-    assert_eq!(house.hub.shut_down(PATIENCE), report, "a second end does nothing");
+    assert_eq!(house.hub.shut_down(PATIENCE).unwrap(), report, "a second end does nothing");
     assert!(again.elapsed() < Duration::from_secs(1));
     assert_eq!(house.hub.open(Open::new(peer("late"))).map(drop), Err(Error::Closed));
     assert_eq!(senders[0].send(to_bob("late")), Err(Error::Closed));

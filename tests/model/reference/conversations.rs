@@ -156,8 +156,7 @@ impl Model {
         }
         let infos = vec![self.info(at)];
         self.reply(session, ticket, Answer::Created { infos, existing: false });
-        let others: BTreeSet<Peer> = members.into_iter().filter(|peer| *peer != me).collect();
-        self.tell_change(session, at, &others, Change::Joined, Change::MembersJoined(others.clone()));
+        self.tell_change(session, at, &members, Change::Joined, Change::MembersJoined(members.clone()));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sessions::State;
 use super::{Answer, Change, Code, Conversation, Cursor, DAY, Kind, Model, Peer, What, limits};
 
 #[derive(Clone, Debug)]
@@ -190,14 +191,19 @@ impl Model {
         }
         let by = self.sessions[session].peer;
         let active = self.conversations[at].active();
-        for listener in self.open_sessions().into_iter().filter(|listener| *listener != session) {
+        for listener in (0..self.sessions.len()).filter(|listener| *listener != session) {
             let peer = self.sessions[listener].peer;
             let change = match (whom.contains(&peer), active.contains(&peer)) {
                 (true, _) => own.clone(),
                 (false, true) => others.clone(),
                 (false, false) => continue,
             };
-            self.tell_after(listener, What::Membership { conversation: at, change, by });
+            let notice = What::Membership { conversation: at, change, by };
+            match self.sessions[listener].state {
+                State::Open => self.tell_after(listener, notice),
+                State::Paused { .. } => self.sessions[listener].missed.push(notice),
+                State::Gone => {}
+            }
         }
     }
 

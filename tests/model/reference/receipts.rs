@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::membership::Member;
 use super::{Answer, Code, Device, Kind, Model, Peer, What};
 
 impl Model {
@@ -70,7 +71,8 @@ impl Model {
     /// Messages of others after the last one read that are for the peer, counted one by one.
     pub(crate) fn unread_in(&self, peer: Peer, conversation: usize) -> u64 {
         let held = &self.conversations[conversation];
-        let Some(member) = held.members.get(&peer).filter(|_| held.kind != Kind::Room && !held.gone) else { return 0 };
+        let is_in = |member: &&Member| held.kind != Kind::Room && !held.gone && member.left_at.is_none();
+        let Some(member) = held.members.get(&peer).filter(is_in) else { return 0 };
         let counts = |number: &u64| {
             let message = held.log[*number as usize - 1];
             member.sees(*number) && self.messages[message].from != peer

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) given: BTreeSet<usize>,
     /// Everything that it was given, for choosing what to acknowledge.
     pub(crate) seen: Vec<usize>,
+    /// What happened in its pause and is told when it is resumed.
+    pub(crate) missed: Vec<What>,
 }
 
 pub(crate) struct OpenRequest {
@@ -80,8 +82,10 @@ impl Model {
             self.detach(session, State::Paused { until: u64::MAX });
         }
         if resumes.is_none() {
-            self.watch_only(session, &open.watch);
             self.sessions[session].tag = open.tag;
+        }
+        if resumes.is_none() || !open.watch.is_empty() {
+            self.watch_only(session, &open.watch);
         }
         self.attach(session, open);
         self.presence_changed(open.peer);
@@ -92,6 +96,9 @@ impl Model {
         }
         let online = self.online_among(self.sessions[session].watched.clone());
         self.reply_now(session, ticket, Answer::Opened { online, room });
+        for notice in std::mem::take(&mut self.sessions[session].missed) {
+            self.tell_after(session, notice);
+        }
         self.begin_backlog(session);
         Ok(session)
     }
@@ -109,7 +116,8 @@ impl Model {
         if self.open_of(open.peer).len() - leaving >= limits::SESSIONS {
             return Err(4318);
         }
-        if open.reconnect && holder.is_some() { Err(4111) } else { Ok(resumes) }
+        let yields = open.reconnect || resumes.is_some();
+        if yields && holder.is_some() { Err(4111) } else { Ok(resumes) }
     }
 
     fn may_resume(&self, session: usize, open: &OpenRequest) -> bool {
@@ -117,14 +125,11 @@ impl Model {
         held.state != State::Gone && held.peer == open.peer && held.device == open.device
     }
 
-    /// The open session of another device that holds the tag.
+    /// The other open session that holds the tag which is asked for, or kept.
     fn tag_holder(&self, open: &OpenRequest, resumes: Option<usize>) -> Option<usize> {
-        let tag = open.tag?;
-        self.open_of(open.peer).into_iter().find(|session| {
-            let held = &self.sessions[*session];
-            let same_device = open.device.is_some() && held.device == open.device;
-            held.tag == Some(tag) && !same_device && Some(*session) != resumes
-        })
+        let tag = open.tag.or_else(|| self.sessions[resumes?].tag)?;
+        let holds = |session: &usize| self.sessions[*session].tag == Some(tag) && Some(*session) != resumes;
+        self.open_of(open.peer).into_iter().find(holds)
     }
 
     fn new_session(&mut self, open: &OpenRequest) -> usize {
@@ -141,6 +146,7 @@ impl Model {
             opened_at: 0,
             given: BTreeSet::new(),
             seen: Vec::new(),
+            missed: Vec::new(),
         });
         self.sessions.len() - 1
     }
