@@ -439,6 +439,14 @@ impl Connection {
         self.closing.filter(|_| self.transmit.is_empty() && self.heartbeats == 0)
     }
 
+    /// Whether every request was answered and every answer taken. A client that sends nothing more, but still reads, is
+    /// kept until then.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_asked = self.is_busy || self.held.is_some() || !self.pending.is_empty();
+        !is_asked && self.delayed.is_empty() && self.transmit_bytes() == 0
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout); none once the connection is closing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
@@ -1107,6 +1115,19 @@ mod tests {
         assert!(world.connection.transmit_bytes() < 256 * 1024 + 128);
         world.sent();
         assert_eq!((world.connection.transmit_bytes(), world.connection.is_congested()), (0, false));
+    }
+
+    /// A host could not see whether a client that has stopped sending is still owed something, and hung up on it.
+    #[test]
+    fn row_68_a_connection_tells_whether_it_owes_an_answer() {
+        let mut world = World::opened();
+        assert!(world.connection.is_settled());
+        world.line(r#"{"cmd":"room","op":"list","peerId":"alice"}"#, at(1));
+        assert!(!world.connection.is_settled(), "the engine has not answered");
+        world.reply(1, 2, Err(Error::Internal), at(1));
+        assert!(!world.connection.is_settled(), "the answer is not taken");
+        world.sent();
+        assert!(world.connection.is_settled());
     }
 
     #[test]
