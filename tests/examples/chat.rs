@@ -1,8 +1,9 @@
 //! Chats over pipes, with a server between them.
 
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::processes::{KEY, Server, folder, run};
+use crate::processes::{KEY, Server, example_with, folder, run};
 
 #[test]
 fn alice_and_bob_talk_through_a_crash_of_the_server() {
@@ -14,12 +15,12 @@ fn alice_and_bob_talk_through_a_crash_of_the_server() {
     alice.say("/to bob");
     alice.expect(&["* bob is offline"]);
     alice.say("hello, bob");
-    alice.expect(&["sent: hello, bob"]);
+    alice.expect(&["✓ to bob, sent: hello, bob"]);
 
     let mut bob = server.chat("bob", &["--device", "phone"]);
     bob.expect(&["* online as bob"]);
     bob.expect(&["alice (while you were away): hello, bob"]);
-    alice.expect(&["received: hello, bob"]);
+    alice.expect(&["✓✓ to bob, received: hello, bob"]);
     alice.expect(&["* online: bob"]);
     bob.say("/to alice");
     bob.expect(&["* alice is online"]);
@@ -125,4 +126,100 @@ fn words_are_masked() {
     let mut alice = server.chat("alice", &[]);
     alice.say("/to bob\noh DARN it");
     alice.expect(&["sent: oh *** it (changed by the server)"]);
+}
+
+/// A line of 70,000 characters ended the connection, was sent again with the next, and so on for ever.
+#[test]
+fn a_line_that_no_frame_carries_is_refused_and_not_sent() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--durability", "memory"]);
+    let mut alice = server.chat("alice", &[]);
+    let bob = server.chat("bob", &[]);
+    alice.say("/to bob");
+    // In JSON a control character takes six bytes, so that 20,000 of them are too many.
+    for (line, says) in [
+        ("x".repeat(70_000), "! this line is too long to be sent: more than 65536 bytes"),
+        ("x".repeat(10_000_000), "! this line is too long to be sent: more than 65536 bytes"),
+        ("x".repeat(65_500), "! this is too long to be sent: about 65"),
+        ("a\u{1}".repeat(20_000), "! this is too long to be sent: about 140"),
+        (format!("/group create {}", "somebody ".repeat(7_000)), "! this is too long to be sent: about 77"),
+        // This one the server itself refuses, as every other that is over its own limits.
+        ("x".repeat(6_000), "! 4109 message_bytes_max over 5120 bytes: xxx"),
+    ] {
+        alice.say(&line);
+        alice.expect(&[says]);
+    }
+    alice.say("short");
+    alice.expect(&["sent: short"]);
+    bob.expect(&["alice: short"]);
+    let (code, rest, _) = alice.finish();
+    assert_eq!(code, Some(0));
+    assert!(!rest.iter().any(|line| line.contains("no connection")), "{rest:?}");
+}
+
+/// Who got a message and wrote an answer was asked to whom.
+#[test]
+fn a_chat_answers_whom_wrote_last() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--durability", "memory"]);
+    let mut alice = server.chat("alice", &[]);
+    alice.expect(&["online as alice"]);
+    alice.say("too early");
+    alice.expect(&["! to whom? Choose somebody with /to NAME"]);
+    alice.say("/answer");
+    alice.expect(&["! nobody has written to you yet"]);
+    let (mut bob, mut carol) = (server.chat("bob", &[]), server.chat("carol", &[]));
+    for (chat, text) in [(&mut bob, "from bob"), (&mut carol, "from carol")] {
+        let name = chat.name.clone();
+        chat.say("/to alice");
+        chat.say(text);
+        alice.expect(&[&format!("what you type now goes to {name}")]);
+        alice.say(&format!("dear {name}"));
+        chat.expect(&[&format!("alice: dear {name}")]);
+    }
+    // A choice holds, whoever writes.
+    alice.say("/to bob");
+    alice.expect(&["bob is online"]);
+    carol.say("and now?");
+    alice.expect(&["carol: and now?"]);
+    alice.say("still bob");
+    bob.expect(&["alice: still bob"]);
+    alice.say("/answer");
+    alice.expect(&["* you talk to carol"]);
+    alice.say("now carol");
+    carol.expect(&["alice: now carol"]);
+}
+
+/// `chat | head -1` ended at once, whatever it had still to send, and messages that nobody saw counted as received.
+#[test]
+fn a_chat_that_nobody_reads_ends_well_and_receives_nothing_unseen() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--durability", "memory"]);
+    let mut client = server.connect();
+    client.open("client");
+    client.send("{\"cmd\":\"direct\",\"peerId\":\"client\",\"toPeerIds\":[\"bob\"],\"msg\":\"unseen\",\"i\":1}\n");
+    client.expect("\"ack\"");
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut bob = example_with("chat", &["--as", "bob", "--connect", &server.address]);
+    let mut bob = bob.stdin(Stdio::piped()).stdout(closed).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(bob.wait().unwrap().code(), Some(0));
+    server.chat("bob", &[]).expect(&["client (while you were away): unseen"]);
+}
+
+/// A signal ended the chat at once, with what had been read and not yet sent.
+#[cfg(unix)]
+#[test]
+fn a_chat_that_is_stopped_waits_for_its_confirmations() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = folder();
+        let server = Server::start(folder.path(), &[]);
+        let mut alice = server.chat("alice", &[]);
+        alice.say("/to bob\none\ntwo");
+        alice.expect(&["sent: one"]);
+        alice.signal(signal);
+        let (code, _, problems) = alice.finish_with_input_open();
+        assert_eq!((code, problems.as_str()), (Some(0), ""));
+        server.chat("bob", &[]).expect(&["alice (while you were away): one"]);
+    }
 }

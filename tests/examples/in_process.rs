@@ -1,10 +1,12 @@
 //! The examples that need nobody else.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+#[cfg(unix)]
+use crate::processes::send_signal;
 use crate::processes::{assert_in_order, example_with, printed};
 
 #[test]
@@ -70,7 +72,7 @@ fn a_game_that_is_stopped_ends_well() {
     for signal in ["-INT", "-TERM"] {
         let mut game = example_with("game_loop", &["--seconds", "1000"]).stdout(Stdio::piped()).spawn().unwrap();
         thread::sleep(Duration::from_secs(1));
-        assert!(Command::new("kill").args([signal, &game.id().to_string()]).status().unwrap().success());
+        send_signal(&game, signal);
         let mut text = String::new();
         game.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         assert!(game.wait().unwrap().success());

@@ -6,6 +6,8 @@ mod chat;
 mod in_process;
 mod processes;
 mod server;
+#[cfg(unix)]
+mod terminal;
 
 use processes::{printed, run, run_unread};
 
@@ -15,10 +17,12 @@ fn wrong_arguments_are_named() {
         ("tcp_server", vec!["--lisen", "x"], 2, "invalid option '--lisen'"),
         ("tcp_server", vec!["--durability", "much"], 2, "must be fsync, process or memory"),
         ("tcp_server", vec!["--master-key", "short"], 2, "--master-key must have at least 16 bytes"),
+        ("tcp_server", vec!["--log", "loud"], 2, "must be off, error, warn, info, debug or trace"),
         ("tcp_server", vec!["--app-id", "a:b"], 2, "app_id"),
         ("tcp_server", vec!["--word-list", "no-such-file"], 2, "word list no-such-file"),
         ("tcp_server", vec!["--listen", "nonsense"], 3, "cannot listen on nonsense"),
         ("chat", vec![], 2, "who are you?"),
+        ("chat", vec!["--as", "alice", "--color"], 2, "invalid option '--color'"),
         ("chat", vec!["--as", "a\u{1}"], 2, "invalid peer id"),
         ("game_loop", vec!["--seconds", "many"], 2, "cannot parse argument \"many\""),
         ("game_loop", vec!["--hours", "1"], 2, "invalid option '--hours'"),
@@ -44,6 +48,9 @@ fn nobody_has_to_read_what_an_example_says() {
         ("game_loop", vec!["--help"], 0),
         ("tcp_server", vec!["--help"], 0),
         ("tcp_server", vec!["--nonsense"], 2),
+        ("chat", vec!["--help"], 0),
+        ("chat", vec!["--nonsense"], 2),
+        ("chat", vec!["--as", "alice", "--connect", "127.0.0.1:1"], 1),
     ] {
         assert_eq!(run_unread(name, &arguments).code(), Some(code), "{name} {arguments:?}");
     }

@@ -71,6 +71,11 @@ pub(crate) fn assert_in_order(text: &str, parts: &[&str]) {
     }
 }
 
+#[cfg(unix)]
+pub(crate) fn send_signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
 /// A server that is killed when the test ends.
 pub(crate) struct Server {
     pub(crate) child: Child,
@@ -112,14 +117,19 @@ impl Server {
 
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        send_signal(&self.child, signal);
     }
 
     /// Kills it without a word, and starts it again.
-    pub(crate) fn crash(mut self, data: &Path, pause: Duration) -> Self {
+    pub(crate) fn crash(self, data: &Path, pause: Duration) -> Self {
+        self.crash_while(data, || thread::sleep(pause))
+    }
+
+    /// The same, with something that happens while it is away.
+    pub(crate) fn crash_while(mut self, data: &Path, meanwhile: impl FnOnce()) -> Self {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        thread::sleep(pause);
+        meanwhile();
         Self::start_at(&self.address, data, &[])
     }
 
@@ -157,7 +167,7 @@ pub(crate) struct Chat {
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Chat {
@@ -178,9 +188,19 @@ impl Chat {
         panic!("{} waits for {parts:?} and sees {seen:#?}", self.name);
     }
 
-    /// Ends its input, and returns what it still says.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: &str) {
+        send_signal(&self.child, signal);
+    }
+
+    /// Ends its input, and returns how it ended and what it still said.
     pub(crate) fn finish(mut self) -> (Option<i32>, Vec<String>, String) {
         drop(self.input.take());
+        self.finish_with_input_open()
+    }
+
+    /// The same, while there might still be something to read.
+    pub(crate) fn finish_with_input_open(mut self) -> (Option<i32>, Vec<String>, String) {
         let rest = self.lines.iter().collect();
         let mut problems = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut problems).unwrap();
