@@ -13,13 +13,13 @@ const RESERVED: usize = 64;
 pub(crate) fn connections_max(asked: Option<usize>) -> Result<usize, String> {
     let wanted = asked.unwrap_or(CONNECTIONS_DEFAULT);
     // Up to the hard limit a process may take what it needs. Where it cannot be asked, the default is as good as any.
-    let handles = (wanted + RESERVED) as u64;
+    let handles = wanted.saturating_add(RESERVED) as u64;
     let handles = rlimit::increase_nofile_limit(handles).unwrap_or(handles);
     let room = usize::try_from(handles).unwrap_or(usize::MAX).saturating_sub(RESERVED);
     match asked {
         Some(asked) if asked > room => Err(format!(
             "--connections-max {asked} needs {} file handles, and this process may have {handles} (see ulimit -Hn)",
-            asked + RESERVED
+            asked.saturating_add(RESERVED)
         )),
         None if room == 0 => {
             Err(format!("{handles} file handles are too few, {RESERVED} go to the store (see ulimit -Hn)"))

@@ -190,11 +190,14 @@ fn a_chat_answers_whom_wrote_last() {
     carol.expect(&["alice: now carol"]);
 }
 
-/// `chat | head -1` ended at once, whatever it had still to send, and messages that nobody saw counted as received.
+/// `chat | head -1` ended in the middle of everything: its session was not logged out, and stayed open to be resumed.
 #[test]
-fn a_chat_that_nobody_reads_ends_well_and_receives_nothing_unseen() {
+fn a_chat_that_nobody_reads_logs_out_and_receives_nothing_unseen() {
     let folder = folder();
-    let server = Server::start(folder.path(), &["--durability", "memory"]);
+    let log = folder.path().join("log");
+    let mut command = Server::command("127.0.0.1:0", folder.path());
+    command.args(["--durability", "memory"]).stderr(std::fs::File::create(&log).unwrap());
+    let server = Server::spawn(command);
     let mut client = server.connect();
     client.open("client");
     client.send("{\"cmd\":\"direct\",\"peerId\":\"client\",\"toPeerIds\":[\"bob\"],\"msg\":\"unseen\",\"i\":1}\n");
@@ -205,6 +208,8 @@ fn a_chat_that_nobody_reads_ends_well_and_receives_nothing_unseen() {
     let mut bob = bob.stdin(Stdio::piped()).stdout(closed).stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(bob.wait().unwrap().code(), Some(0));
     server.chat("bob", &[]).expect(&["client (while you were away): unseen"]);
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("offline peer=bob reason=LoggedOut"), "{log}");
 }
 
 /// A signal ended the chat at once, with what had been read and not yet sent.

@@ -1,6 +1,6 @@
 //! The server by itself: what clients over sockets see, and whoever started it.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::Shutdown;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -175,7 +175,7 @@ fn a_client_that_says_no_more_still_gets_its_answers() {
 #[test]
 fn there_are_no_more_connections_than_handles() {
     let folder = folder();
-    let mut command = limited(100, Server::command("127.0.0.1:0", folder.path()));
+    let mut command = limited("", 100, Server::command("127.0.0.1:0", folder.path()));
     command.stderr(Stdio::null());
     let server = Server::spawn(command);
     let mut inside = Vec::new();
@@ -196,7 +196,7 @@ fn there_are_no_more_connections_than_handles() {
     inside[0].send("{\"cmd\":\"direct\",\"peerId\":\"peer-0\",\"toPeerIds\":[\"peer-1\"],\"msg\":\"hi\",\"i\":2}\n");
     inside[0].expect("\"ack\"");
     inside[1].expect("\"hi\"");
-    let output = limited(100, example_with("tcp_server", &["--connections-max", "37"])).output().unwrap();
+    let output = limited("", 100, example_with("tcp_server", &["--connections-max", "37"])).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("--connections-max 37 needs 101 file handles, and this process may have 100"), "{text}");
     assert_eq!(output.status.code(), Some(2));
@@ -222,11 +222,26 @@ fn a_server_without_handles_waits_without_spinning() {
     client.expect("opened");
 }
 
-/// A command that may have so many file handles.
+/// A limit that the process may raise by itself was taken for the last word.
 #[cfg(target_os = "linux")]
-fn limited(handles: u32, command: Command) -> Command {
+#[test]
+fn a_server_asks_for_the_handles_that_it_may_have() {
+    let folder = folder();
+    let arguments = ["--connections-max", "150"];
+    let mut command = Server::command("127.0.0.1:0", folder.path());
+    command.args(arguments);
+    let (_server, mut said) = Server::spawn_and_hear(limited("-S", 100, command));
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains("at most 150 connections"), "{line}");
+}
+
+/// A command that may have so many file handles; with `-S`, more if it asks for them.
+#[cfg(target_os = "linux")]
+fn limited(which: &str, handles: u32, command: Command) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("ulimit -n {handles}; exec \"$0\" \"$@\"")]);
+    shell.args(["-c", &format!("ulimit {which} -n {handles}; exec \"$0\" \"$@\"")]);
     shell.arg(command.get_program()).args(command.get_args());
     shell
 }
