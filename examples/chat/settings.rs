@@ -23,7 +23,7 @@ A line is a message to whom you talk to; lines that begin with / are commands: s
 log out, once the server has confirmed what was written. Without a connection the chat tries again; from a pipe it ends
 with the pipe.
 
-Exit codes: 0 everything written was confirmed · 1 not so, or no login · 2 wrong arguments
+Exit codes: 0 the server has answered everything · 1 not so, or no login · 2 wrong arguments
 ";
 
 /// What the command line says.

@@ -1,25 +1,78 @@
 //! What an operator is told, on the standard error stream: who comes, who goes, who is refused and why, how the store is.
 //! Never what a message says.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use switchboard::{Event, Hub};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+/// Lines that wait to be read. Beyond, they are lost: a terminal that stands still, as after Ctrl-S, must not stop the server.
+const LINES_MAX: usize = 1_024;
+/// How long the end waits for the last lines to be taken.
+const FINISH_AFTER: Duration = Duration::from_secs(1);
+
+/// What waits for the thread that writes the log.
+enum Line {
+    Text(Vec<u8>),
+    /// Everything before it is written.
+    Mark(Sender<()>),
+}
+
+/// The way to that thread.
+#[derive(Clone)]
+pub(crate) struct Log(Sender<Line>);
+
 /// Starts the log. What the library itself has to say goes there, too.
-pub(crate) fn start(levels: Targets) {
-    let lines = fmt::layer()
-        .with_writer(io::stderr)
+pub(crate) fn start(levels: Targets) -> io::Result<Log> {
+    let (sender, lines) = bounded(LINES_MAX);
+    thread::Builder::new().name("log-writer".to_owned()).spawn(move || write_lines(&lines))?;
+    let log = Log(sender);
+    let writer = log.clone();
+    let layer = fmt::layer()
+        .with_writer(move || writer.clone())
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        // Whoever read the log may have closed it: that is no reason to stop, and there is nobody to tell.
         .log_internal_errors(false);
-    tracing_subscriber::registry().with(lines.with_filter(levels)).init();
+    tracing_subscriber::registry().with(layer.with_filter(levels)).init();
+    Ok(log)
+}
+
+fn write_lines(lines: &Receiver<Line>) {
+    for line in lines {
+        // Whoever read the log may have closed it: that is no reason to stop, and there is nobody to tell.
+        let _ = match line {
+            Line::Text(text) => io::stderr().write_all(&text),
+            Line::Mark(written) => written.send(()).map_err(io::Error::other),
+        };
+    }
+}
+
+/// Each call brings a whole line.
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = self.0.try_send(Line::Text(line.to_vec()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Waits until everything is written, unless nobody takes it.
+    pub(crate) fn finish(&self) {
+        let (mark, written) = bounded(1);
+        let _ = self.0.send_timeout(Line::Mark(mark), FINISH_AFTER);
+        let _ = written.recv_timeout(FINISH_AFTER);
+    }
 }
 
 /// Passes on what the hub tells, until it ends.
@@ -46,7 +99,9 @@ fn tell(event: Event) {
             info!(%peer, count, "too much waited: the oldest messages are dropped")
         }
         Event::HookFault { hook, fault } => warn!(hook, ?fault, "a hook failed"),
-        other => debug!(?other),
+        Event::Anomaly { measure, value, threshold } => warn!(?measure, value, threshold, "above its threshold"),
+        // Others may carry what a message says.
+        _ => {}
     }
 }
 

@@ -60,13 +60,19 @@ struct Server {
 fn main() -> ExitCode {
     match Settings::from_args() {
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(settings)) => run(&settings).err().map_or(ExitCode::SUCCESS, Failure::report),
+        Ok(Some(settings)) => run_logged(&settings).err().map_or(ExitCode::SUCCESS, Failure::report),
         Err(failure) => failure.report(),
     }
 }
 
+fn run_logged(settings: &Settings) -> Result<(), Failure> {
+    let log = log::start(settings.log_levels()?).map_err(|error| Failure::Other(format!("no thread: {error}")))?;
+    let result = run(settings);
+    log.finish();
+    result
+}
+
 fn run(settings: &Settings) -> Result<(), Failure> {
-    log::start(settings.log_levels()?);
     // The signals first: who stops the server while it opens its store shall not cut that short.
     let (stop, stopped) = bounded(1);
     let handler = move || _ = stop.try_send(());

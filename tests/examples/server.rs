@@ -148,6 +148,25 @@ fn a_server_whose_log_nobody_reads_goes_on_and_ends_well() {
     is_stopped_without_loss(Server::spawn(command), folder.path(), "-TERM");
 }
 
+/// Ctrl-S in the server's terminal: the log stood still, and with it everybody who had something to say there.
+#[cfg(unix)]
+#[test]
+fn a_server_whose_log_stands_still_goes_on_and_ends_well() {
+    let folder = folder();
+    let mut command = Server::command("127.0.0.1:0", folder.path());
+    let (_unread, log) = std::io::pipe().unwrap();
+    command.args(["--durability", "process"]).stderr(log);
+    let server = Server::spawn(command);
+    let mut client = server.connect();
+    // More lines than a pipe and the server's memory of them hold.
+    for _ in 0..2_000 {
+        client.open("busy");
+        client.send("{\"cmd\":\"session\",\"op\":\"close\",\"peerId\":\"busy\",\"i\":1}\n");
+        client.expect("\"i\":1");
+    }
+    is_stopped_without_loss(server, folder.path(), "-TERM");
+}
+
 /// `printf … | nc -N` asks, says that it is done, and waits for answers: it got none that had to wait for the disk.
 #[test]
 fn a_client_that_says_no_more_still_gets_its_answers() {
