@@ -55,20 +55,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-
 pub use client::{ClientConnection, FromServer, ServerFrame};
+use inbox::Inbox;
+use rustc_hash::FxHashMap;
+use strikes::Strikes;
+use wire::{Address, Asked, Frame, Rejected, Verb};
 pub use wire::{Serial, Wire};
 
 use crate::config::ConfigError;
 use crate::error::Error;
 use crate::id::{PeerId, SessionId, Ticket};
-use crate::output::{Reply, Update};
 use crate::request::{Open, Request};
 use crate::time::Timestamp;
-use inbox::Inbox;
-use strikes::Strikes;
-use wire::{Address, Asked, Frame, Rejected, Verb};
+use crate::update::{Reply, Update};
 
 /// How a transport keeps frames apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -692,12 +691,12 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::id::MessageId;
-    use crate::message::Accepted;
-    use crate::output::Opened;
-    use crate::request::ResumeToken;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::{MessageId, ResumeToken};
+    use crate::message::Accepted;
+    use crate::update::Opened;
 
     const OPEN_ALICE: &str = r#"{"cmd":"session","op":"open","peerId":"alice","i":1}"#;
 

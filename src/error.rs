@@ -1,6 +1,6 @@
 //! One error type for everything a caller can be refused, with the documented numeric codes.
 
-use crate::id::PeerId;
+use crate::id::{IdError, PeerId};
 
 /// Why a request was refused, or a session closed.
 ///
@@ -95,6 +95,17 @@ pub enum Error {
     /// A temporary conversation is over (4323).
     #[error("temporary conversation expired")]
     ConversationExpired,
+}
+
+impl From<IdError> for Error {
+    fn from(error: IdError) -> Self {
+        match error {
+            IdError::Peer => Self::InvalidPeerId,
+            IdError::Conversation => Self::no_target(),
+            IdError::TooLong { limit, max } => Self::OverLimit { limit, max },
+            IdError::Malformed => Self::Unparseable,
+        }
+    }
 }
 
 /// What the caller can do about an [`Error`].

@@ -154,7 +154,7 @@ pub fn peer_ids(data: &[u8]) {
         }
         Err(error) => {
             assert!(!is_allowed(text), "{text:?} is refused");
-            assert_eq!(error.code(), 4103);
+            assert_eq!(crate::Error::from(error).code(), 4103);
         }
     }
 }

@@ -35,13 +35,15 @@ use parking_lot::Mutex;
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::Event;
 use crate::hooks::{Hooks, Resolution};
 use crate::id::{PeerId, SessionId, Ticket};
 use crate::message::Draft;
-use crate::output::{Event, Push, Update};
+use crate::output::Push;
 use crate::request::{Open, Request};
 use crate::store::{Durability, Store};
 use crate::time::Timestamp;
+use crate::update::Update;
 
 mod clock;
 mod delivery;
@@ -59,14 +61,13 @@ mod timed;
 
 pub use clock::{HubClock, ManualClock};
 pub use delivery::Metrics;
+use delivery::Post;
 pub use outbox::DrainState;
+use outbox::{Bounds, UPDATE_BYTES};
 pub use ready::{Ready, ReadySignal};
+use shared::Shared;
 pub use threads::ShutdownReport;
 pub use timed::Timed;
-
-use delivery::Post;
-use outbox::{Bounds, UPDATE_BYTES};
-use shared::Shared;
 
 /// How long dropping the last [`Hub`] waits for a store that stalls.
 const SHUTDOWN_AFTER: Duration = Duration::from_secs(5);

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::inbox::Inbox;
 use super::json::{Body, Flag, read_object};
 use super::wire::{Address, Serial};
-use super::{Framing, Transmit, inbox::Inbox, v1};
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken, Tag};
+use super::{Framing, Transmit, v1};
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId, ResumeToken, RetryToken, Tag};
 use crate::message::{Content, Draft, Target};
-use crate::request::{Create, Credentials, Open, Request, ResumeToken, Shape};
+use crate::request::{Create, Credentials, Open, Request, Shape};
 use crate::signature::Signature;
 use crate::time::Timestamp;
 
@@ -546,16 +547,18 @@ fn conversation(id: Option<&str>) -> Option<ConversationId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::super::wire::{Asked, Frame, Verb, Wire};
     use super::super::{Action, Connection, ConnectionConfig, Encoded};
     use super::*;
     use crate::conversation::ConversationKind;
     use crate::id::{SessionId, Ticket};
     use crate::message::{Accepted, Message};
-    use crate::output::{Gap, GapCause, MembershipChange, Reply, Update};
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use std::sync::Arc;
+    use crate::update::{Gap, GapCause, MembershipChange, Reply, Update};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1_000)

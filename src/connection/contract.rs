@@ -131,18 +131,21 @@ pub const V1: &[Row] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Map, Value, json};
+
     use super::*;
     use crate::connection::wire::{Asked, Frame, Rejected};
     use crate::connection::{ConnectionConfig, v1};
+    use crate::conversation::Attributes;
     use crate::conversation::{ConversationInfo, ConversationKind};
     use crate::error::Error;
+    use crate::id::ResumeToken;
     use crate::id::{ConversationId, MessageId, PeerId};
     use crate::message::{Accepted, Content, Message};
-    use crate::output::{Gap, GapCause, MembershipChange, Opened, Reply, Update};
-    use crate::request::{Attributes, ResumeToken};
     use crate::time::Timestamp;
-    use serde_json::{Map, Value, json};
-    use std::sync::Arc;
+    use crate::update::{Gap, GapCause, MembershipChange, Opened, Reply, Update};
 
     fn name(field: &str) -> &str {
         field.trim_end_matches('?')

@@ -2,17 +2,16 @@
 
 use serde::Deserialize;
 
-use super::ConnectionConfig;
-use super::base64;
 use super::json::{Body, Digits, Flag, Ids, Text, read_object};
 use super::wire::{Address, Asked, Frame, Rejected, Serial, Verb};
+use super::{ConnectionConfig, base64};
 use crate::conversation::{ConversationInfo, ConversationKind};
 use crate::error::Error;
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken, Tag};
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId, ResumeToken, RetryToken, Tag};
 use crate::message::{Accepted, Content, Draft, Message, Target};
-use crate::output::{Gap, MembershipChange, Opened, Reply, Update};
-use crate::request::{Create, Credentials, Open, Request, ResumeToken, Shape};
+use crate::request::{Create, Credentials, Open, Request, Shape};
 use crate::signature::Signature;
+use crate::update::{Gap, MembershipChange, Opened, Reply, Update};
 
 /// A sign of life, in both directions.
 pub(super) const HEARTBEAT: &str = "{}";
@@ -109,7 +108,7 @@ impl Fields<'_> {
     fn peer(&self, config: &ConnectionConfig) -> Result<PeerId, Rejected> {
         let rejected = |error, is_fatal| Rejected { address: Address { peer: None, serial: self.i }, error, is_fatal };
         let id = self.peer_id.as_ref().ok_or_else(|| rejected(Error::Unparseable, false))?;
-        PeerId::with_max(id.as_str(), config.peer_id_chars_max).map_err(|error| rejected(error, true))
+        PeerId::with_max(id.as_str(), config.peer_id_chars_max).map_err(|error| rejected(error.into(), true))
     }
 
     fn checked_verb(&self, config: &ConnectionConfig) -> Result<Verb, Error> {
@@ -242,14 +241,15 @@ impl Fields<'_> {
     }
 
     fn conversation(&self) -> Result<ConversationId, Error> {
-        ConversationId::new(self.room_id().ok_or(Error::Unparseable)?)
+        Ok(ConversationId::new(self.room_id().ok_or(Error::Unparseable)?)?)
     }
 }
 
 /// All of the ids or none: one malformed id refuses the whole request.
 fn peers(ids: &Ids<'_>, config: &ConnectionConfig) -> Result<Vec<PeerId>, Error> {
     within_limit(ids)?;
-    ids.listed.iter().map(|id| PeerId::with_max(id.as_str(), config.peer_id_chars_max)).collect()
+    let parsed = ids.listed.iter().map(|id| PeerId::with_max(id.as_str(), config.peer_id_chars_max));
+    Ok(parsed.collect::<Result<_, _>>()?)
 }
 
 const fn within_limit(ids: &Ids<'_>) -> Result<(), Error> {
@@ -434,10 +434,11 @@ pub(super) fn texts(peers: &[PeerId]) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::output::GapCause;
-    use crate::time::Timestamp;
     use std::sync::Arc;
+
+    use super::*;
+    use crate::time::Timestamp;
+    use crate::update::GapCause;
 
     fn parsed(frame: &str) -> Result<Frame, Rejected> {
         parse(frame.as_bytes(), &ConnectionConfig::default())

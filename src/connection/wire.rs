@@ -1,12 +1,11 @@
 //! What every wire format says, in types: between the rules of a connection and the frames of one format.
 
+use super::ConnectionConfig;
 use crate::connection::v1;
 use crate::error::Error;
 use crate::id::PeerId;
-use crate::output::{Reply, Update};
 use crate::request::{Open, Request};
-
-use super::ConnectionConfig;
+use crate::update::{Reply, Update};
 
 /// A client's number for a request, which its reply echoes (`i`).
 pub type Serial = u64;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Choices;
 use crate::connection::{Action, Connection, ConnectionConfig};
 use crate::store::memory::MemoryStore;
 use crate::{Config, Engine, NoHooks, Output, SessionId, Timestamp};
-
-use super::Choices;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Choices;
 use crate::store::memory::MemoryStore;
 use crate::{
     Config, ConversationId, Create, DeviceId, Draft, Engine, Event, Message, MessageId, NoHooks, Open, Output, PeerId,
     Reply, Request, SessionId, SessionRef, Shape, Timestamp, Update,
 };
-
-use super::Choices;
 
 const PEERS: usize = 4;
 

@@ -11,8 +11,10 @@ use super::outbox::{Bounds, DrainState, Leftover, Outbox, weigh};
 use super::ready::{ReadySignal, Wake};
 use super::slots::Slots;
 use crate::error::Error;
+use crate::event::Event;
 use crate::id::SessionId;
-use crate::output::{Deliver, Event, Output, Push, SessionRef, Update};
+use crate::output::{Deliver, Output, Push, SessionRef};
+use crate::update::Update;
 
 /// Unread ends of sessions whose place was given away, kept for their hosts.
 const FAREWELLS_MAX: usize = 10_000;

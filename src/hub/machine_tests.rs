@@ -12,14 +12,15 @@ use parking_lot::{Condvar, Mutex};
 use super::{Commits, DrainState, Hub, HubClock, HubConfig, ManualClock, SessionHandle};
 use crate::config::Config;
 use crate::error::Error;
+use crate::event::Event;
 use crate::hooks::NoHooks;
-use crate::id::{ConversationId, PeerId, Ticket};
+use crate::id::{ConversationId, PeerId, ResumeToken, Ticket};
 use crate::message::Draft;
-use crate::output::{Event, Reply, Update};
-use crate::request::{Create, Credentials, Open, Request, ResumeToken, Shape};
+use crate::request::{Create, Credentials, Open, Request, Shape};
 use crate::store::memory::MemoryStore;
 use crate::store::{Batch, Direction, Durability, Store, StoreError, StoreStatus, Visit};
 use crate::time::Timestamp;
+use crate::update::{Reply, Update};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

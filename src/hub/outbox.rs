@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread::Thread;
 
 use crate::message::Message;
-use crate::output::{Class, Gap, GapCause, Reply, Update};
+use crate::output::Class;
+use crate::update::{Gap, GapCause, Reply, Update};
 
 /// What one outbox may hold.
 #[derive(Clone, Copy, Debug)]

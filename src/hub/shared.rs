@@ -13,11 +13,13 @@ use super::delivery::{Counters, Delivery, Post};
 use super::outbox::DrainState;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::Event;
 use crate::id::{SessionId, Ticket};
-use crate::output::{Audience, Event, Output, SessionRef, Update};
+use crate::output::{Audience, Output, SessionRef};
 use crate::request::{Open, Request};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
+use crate::update::Update;
 
 /// Outputs delivered before the engine is looked at again.
 const BATCH_OUTPUTS: usize = 64;

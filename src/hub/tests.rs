@@ -10,7 +10,8 @@ use super::delivery::{Delivery, Post};
 use super::outbox::{Bounds, DrainState};
 use crate::error::Error;
 use crate::id::{SessionId, Ticket};
-use crate::output::{Audience, Class, Deliver, Output, SessionRef, Update};
+use crate::output::{Audience, Class, Deliver, Output, SessionRef};
+use crate::update::Update;
 
 const BOUNDS: Bounds =
     Bounds { events: 256, bytes: 256 * 1024, replies: 256, reply_bytes: 1024 * 1024, message_bytes: 5_376 };

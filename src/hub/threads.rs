@@ -1,15 +1,14 @@
 //! The hub's own threads, and how they end.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use super::delivery::Counters;
 use super::shared::{Backoff, Phase, Shared};
 use crate::engine::Engine;
-use crate::output::Event;
+use crate::event::Event;
 use crate::store::StoreError;
 
 /// How often the store may do what is due by itself.

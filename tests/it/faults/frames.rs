@@ -275,5 +275,5 @@ fn row_21_there_is_no_way_to_learn_of_a_foreign_group() {
     }
     assert_eq!(world.run("alice members G"), ["alice <- members of G: alice, bob"]);
     assert_eq!(world.engine.metrics().peers, 3);
-    assert_eq!(error_text(&PeerId::new("").unwrap_err()), "4103 invalid peer id");
+    assert_eq!(error_text(&PeerId::new("").unwrap_err().into()), "4103 invalid peer id");
 }

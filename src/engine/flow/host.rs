@@ -1,5 +1,6 @@
 //! What the host does itself, without a session.
 
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::filter::WordFilter;
 use crate::id::{ConversationId, MessageId, PeerId, Ticket};
@@ -7,18 +8,12 @@ use crate::keys;
 use crate::message::{Content, Draft, Message};
 use crate::record::Kind;
 use crate::request::Create;
-use crate::session::State;
 use crate::signature::{KeyError, Keys, Verifier};
+use crate::state::actor::Actor;
+use crate::state::session::State;
 use crate::time::Timestamp;
 
-use super::{Actor, Engine};
-
 impl Engine {
-    /// Who the host acts as, with a ticket for the answer.
-    pub(super) fn host_actor(&mut self, peer: u32) -> Actor {
-        Actor { peer, session: None, ticket: self.ticket() }
-    }
-
     /// Sends in the name of any peer, which needs no session and watches nobody. Answered by
     /// [`Event::Answered`](crate::Event::Answered).
     ///

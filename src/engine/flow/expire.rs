@@ -1,26 +1,21 @@
 //! What time takes away: expired conversations, former members, old messages, tokens and nonces, a bounded step at a time.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::keys;
 use crate::log::LogView;
-use crate::store::{Direction, Store, StoreError};
+use crate::state::reads::{Plan, STEP};
 use crate::time::Timestamp;
 use crate::timers::Timer;
-
-use super::Engine;
-use super::read::Plan;
 
 /// How often the sweep looks for what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How soon it goes on where there was more.
 const SWEEP_AGAIN: Duration = Duration::from_millis(10);
-/// Rows, members or conversations in one step.
-pub(crate) const STEP: usize = 64;
 
 impl Engine {
-    pub(super) fn start_timers(&mut self) {
+    pub(crate) fn start_timers(&mut self) {
         self.timers.set(Timer::Sweep, self.now + SWEEP_EVERY);
         self.timers.set(Timer::Alarms, self.now + Duration::from_secs(60));
         let temporary: Vec<(u32, Timestamp)> = self
@@ -37,7 +32,7 @@ impl Engine {
     }
 
     /// One bounded step of sweeping.
-    pub(super) fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         let mut more = false;
         if !self.time_in_doubt {
             let limit = self.now - self.config.retry_token_after;
@@ -104,7 +99,7 @@ impl Engine {
     }
 
     /// Removes old chunks of a log.
-    pub(super) fn trim(&mut self, slot: u32, number: u64, all: bool, rows: Vec<Vec<u8>>, first_kept: u64) {
+    pub(crate) fn trim(&mut self, slot: u32, number: u64, all: bool, rows: Vec<Vec<u8>>, first_kept: u64) {
         let again = rows.len() >= STEP;
         self.drop_rows(rows);
         if all {
@@ -120,16 +115,8 @@ impl Engine {
         }
     }
 
-    /// Stages the removal of rows.
-    pub(super) fn drop_rows(&mut self, rows: Vec<Vec<u8>>) {
-        for key in rows {
-            self.gate.delete(key);
-        }
-        self.gate.end_operation();
-    }
-
     /// A temporary conversation is over: it goes, and its messages with it.
-    pub(super) fn conversation_expired(&mut self, slot: u32) {
+    pub(crate) fn conversation_expired(&mut self, slot: u32) {
         let expired = self.conversations.get(slot).and_then(|conversation| conversation.expires_at);
         let Some(at) = expired else { return };
         if at > self.now {
@@ -157,32 +144,4 @@ impl Engine {
         let view = LogView::whole(slot, conversation.number);
         self.reads.plan(Plan::Trim { view, keep_from: 0, cutoff: None, all: true });
     }
-}
-
-/// The keys of at most [`STEP`] rows of each kind that nothing needs any more: retry tokens and index rows from before a
-/// time, and nonces whose signatures no window accepts.
-pub(super) fn old_rows(
-    store: &dyn Store,
-    now: Timestamp,
-    tokens_before: Timestamp,
-    index_before: Option<Timestamp>,
-) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut old = Vec::new();
-    let mut collect = |letter: u8, limit: Timestamp| {
-        let start = keys::all(letter).start;
-        let end = keys::tokens(limit.as_millis(), 0);
-        let end = [&[letter], &end[1..]].concat();
-        let mut left = STEP;
-        store.scan(&start..&end, Direction::Ascending, &mut |key, _| {
-            old.push(key.to_vec());
-            left -= 1;
-            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-    };
-    collect(b't', tokens_before)?;
-    collect(b'n', now)?;
-    if let Some(limit) = index_before {
-        old.extend(crate::log::old_index(store, limit, STEP)?);
-    }
-    Ok(old)
 }

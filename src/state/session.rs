@@ -63,7 +63,7 @@ pub(crate) struct Rare {
     /// Which key signed its open.
     pub(crate) key: Option<crate::signature::KeyId>,
     /// What it was given from the log: the acknowledgements of these cannot be looked up among recent messages.
-    pub(crate) given: FxHashMap<MessageId, crate::recent::Whereabouts>,
+    pub(crate) given: FxHashMap<MessageId, crate::state::recent::Whereabouts>,
     /// What it sent itself while it was lagging.
     pub(crate) sent_while_lagging: Vec<u64>,
 }

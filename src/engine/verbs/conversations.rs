@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-use rand_core::Rng;
-
-use crate::conversation::{Conversation, ConversationInfo, ConversationKind, Set};
+use crate::conversation::{ConversationInfo, ConversationKind};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId};
-use crate::output::Reply;
 use crate::request::{Create, Shape};
 use crate::signature::Action;
+use crate::state::actor::Actor;
+use crate::state::conversation::{Conversation, Set};
 use crate::timers::Timer;
-
-use super::{Actor, Engine};
+use crate::update::Reply;
 
 /// How long a temporary conversation lives where nothing is said.
 const TEMPORARY: Duration = Duration::from_secs(86_400);
 
 impl Engine {
     /// Makes a conversation, or finds the unique one of its members. The creator is a member without being named.
-    pub(super) fn create(&mut self, actor: Actor, create: Create) -> Result<(), Error> {
+    pub(crate) fn create(&mut self, actor: Actor, create: Create) -> Result<(), Error> {
         let me = self.peers[actor.peer].id.clone();
         let nonce = match create.shape {
             // As the official clients do, a temporary conversation is not signed for.
@@ -89,14 +88,6 @@ impl Engine {
         self.check_new_conversation().map(|()| members)
     }
 
-    /// Whether memory has room for another conversation.
-    pub(super) fn check_new_conversation(&self) -> Result<(), Error> {
-        if self.conversations.len() >= self.config.conversations_max {
-            return Err(Error::OverLimit { limit: "conversations_max", max: self.config.conversations_max as u64 });
-        }
-        Ok(())
-    }
-
     /// The conversation of exactly these members, where the shape is one that is found.
     fn find_by_members(&self, shape: &Shape, members: &[PeerId]) -> Option<u32> {
         let set = match shape {
@@ -140,7 +131,7 @@ impl Engine {
         let expires_at = self.now + if life.is_zero() { TEMPORARY } else { life };
         conversation.expires_at = Some(expires_at);
         conversation.active = peers.len();
-        let member = crate::conversation::Member::joined_after(0);
+        let member = crate::state::conversation::Member::joined_after(0);
         conversation.members = peers.iter().map(|peer| (*peer, member.clone())).collect();
         let slot = self.conversations.insert(conversation);
         for &peer in peers {
@@ -152,19 +143,8 @@ impl Engine {
         slot
     }
 
-    /// An id that no conversation has: 24 hex digits, after a prefix.
-    pub(super) fn fresh_conversation_id(&mut self, prefix: &str) -> ConversationId {
-        loop {
-            let (high, low) = (self.random.next_u64(), self.random.next_u32());
-            let id = ConversationId::made(format!("{prefix}{high:016x}{low:08x}"));
-            if self.conversations.find(&id).is_none() {
-                return id;
-            }
-        }
-    }
-
     /// The fields of a conversation that the actor is in.
-    pub(super) fn describe(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
+    pub(crate) fn describe(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let info = self.info(slot);
         self.reply(actor, Reply::Conversation(Box::new(info)));
@@ -172,7 +152,7 @@ impl Engine {
     }
 
     /// The groups and other conversations of the actor.
-    pub(super) fn list_conversations(&mut self, actor: Actor) -> Result<(), Error> {
+    pub(crate) fn list_conversations(&mut self, actor: Actor) -> Result<(), Error> {
         let held = &self.peers[actor.peer].conversations;
         let mine: Vec<u32> =
             held.iter().copied().filter(|slot| self.conversations[*slot].has_member(actor.peer)).collect();
@@ -183,7 +163,7 @@ impl Engine {
     }
 
     /// The members of a conversation that the actor is in; a room's are not listed.
-    pub(super) fn members(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
+    pub(crate) fn members(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         if self.conversations[slot].kind == ConversationKind::Room {
             return Err(Error::WrongConversationKind);
@@ -194,7 +174,7 @@ impl Engine {
     }
 
     /// How many are in a room, or members of a group.
-    pub(super) fn count(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
+    pub(crate) fn count(&mut self, actor: Actor, id: &ConversationId) -> Result<(), Error> {
         let slot = self.conversation_of(actor.peer, id)?;
         let count = self.count_in(slot);
         // Who is in a room is in no store; who is a member may be staged.
@@ -204,31 +184,5 @@ impl Engine {
             self.reply(actor, Reply::Count(count));
         }
         Ok(())
-    }
-
-    pub(super) fn count_in(&self, slot: u32) -> u64 {
-        let conversation = &self.conversations[slot];
-        let count =
-            if conversation.kind == ConversationKind::Room { conversation.present.len() } else { conversation.active };
-        count as u64
-    }
-
-    /// A conversation's fields.
-    pub(super) fn info(&mut self, slot: u32) -> ConversationInfo {
-        let members = self.member_names(slot).to_vec();
-        let conversation = &self.conversations[slot];
-        ConversationInfo {
-            id: conversation.id.clone(),
-            kind: conversation.kind,
-            unique: conversation.unique,
-            name: conversation.name.clone(),
-            attributes: conversation.attributes.clone(),
-            creator: conversation.creator.map(|peer| self.peers[peer].id.clone()),
-            members,
-            created_at: conversation.created_at,
-            updated_at: conversation.updated_at,
-            last_message_at: (conversation.last_number > 0).then_some(conversation.last_at),
-            expires_at: conversation.expires_at,
-        }
     }
 }

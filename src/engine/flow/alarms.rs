@@ -1,46 +1,13 @@
 //! Counts, and the thresholds over which the host is told.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::id::PeerId;
-use crate::output::{Event, Measure};
-use crate::signature::Cause;
+use crate::engine::Engine;
+use crate::event::{Event, Measure};
 use crate::timers::Timer;
-
-use super::Engine;
 
 /// Requests in a minute below which a share of refusals means nothing.
 const REQUESTS_MIN: u64 = 100;
-
-/// Counts of the running minute, and since the start.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) messages: u64,
-    messages_before: u64,
-    requests: u64,
-    refused: u64,
-    pub(super) offline_dropped: u64,
-    total_refused: u64,
-    /// Refused signatures, for the host's log; checks see the engine unchanged.
-    causes: RefCell<Vec<(PeerId, Cause)>>,
-}
-
-impl Counts {
-    pub(super) fn count_request(&mut self, refused: bool) {
-        self.requests += 1;
-        self.refused += u64::from(refused);
-        self.total_refused += u64::from(refused);
-    }
-
-    pub(super) fn refused(&self, peer: &PeerId, cause: Cause) {
-        self.causes.borrow_mut().push((peer.clone(), cause));
-    }
-
-    pub(super) fn take_refused(&mut self) -> Vec<(PeerId, Cause)> {
-        std::mem::take(self.causes.get_mut())
-    }
-}
 
 /// How an engine stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +51,7 @@ impl Engine {
     }
 
     /// Compares a minute's counts with their thresholds.
-    pub(super) fn compare_alarms(&mut self) {
+    pub(crate) fn compare_alarms(&mut self) {
         let counts = &mut self.alarms;
         let messages = counts.messages - std::mem::replace(&mut counts.messages_before, counts.messages);
         let (requests, refused) = (std::mem::take(&mut counts.requests), std::mem::take(&mut counts.refused));

@@ -1,22 +1,24 @@
 //! Sending: from a draft to a message that its recipients see once it is durable.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::conversation::{Conversation, ConversationKind, Member, Reach, Set};
+use crate::conversation::ConversationKind;
+use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::{Event, HookFault};
 use crate::hooks::{Answer, MessageReceived, Verdict};
-use crate::id::{ConversationId, DeviceId, PeerId};
+use crate::id::{ConversationId, PeerId};
 use crate::log::Entry;
 use crate::message::{Accepted, Content, Draft, Message, Target};
-use crate::output::{Audience, Class, Deliver, Event, HookFault, Output, Reply, SessionRef, Update};
-use crate::retry::Sent;
-use crate::session::Flow;
-
-use super::park::{Command, Lane};
-use super::{Actor, Engine};
+use crate::output::{Audience, Class, Deliver, Output};
+use crate::state::actor::Actor;
+use crate::state::conversation::{Conversation, Member, Set};
+use crate::state::parked::{Command, Lane};
+use crate::state::retry::Sent;
+use crate::state::session::Flow;
+use crate::update::{Reply, Update};
 
 /// Where a checked draft goes.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ struct Outgoing {
 
 impl Engine {
     /// Sends for a session or the host.
-    pub(super) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
         // Before any check: whatever was forbidden or broke since, the first attempt's answer stands.
         if self.repeat(actor, &draft) {
             return Ok(());
@@ -84,7 +86,7 @@ impl Engine {
     }
 
     /// Goes on with a message whose hook has answered: from the check again, with the answer in hand.
-    pub(super) fn resume_send(&mut self, actor: Actor, draft: Draft, verdict: Verdict) -> Result<(), Error> {
+    pub(crate) fn resume_send(&mut self, actor: Actor, draft: Draft, verdict: Verdict) -> Result<(), Error> {
         let checked = self.check_send(actor, &draft)?;
         self.finish_send(actor, draft, checked, verdict)
     }
@@ -120,16 +122,6 @@ impl Engine {
             self.may_stage()?;
         }
         Ok(checked)
-    }
-
-    /// Whether another answer may wait for the host.
-    fn may_answer(&self) -> Result<(), Error> {
-        let max = self.config.outputs_max;
-        if self.gate.outputs() >= max {
-            Err(Error::OverLimit { limit: "outputs_max", max: max as u64 })
-        } else {
-            Ok(())
-        }
     }
 
     fn check_peers(&self, actor: Actor, named: &[PeerId], transient: bool) -> Result<Checked, Error> {
@@ -170,15 +162,6 @@ impl Engine {
     fn check_room_for(&self, peers: &[PeerId]) -> Result<(), Error> {
         self.check_new_peers(peers)?;
         self.check_new_conversation()
-    }
-
-    fn find_pair(&self, sender: u32, peer: &PeerId) -> Option<u32> {
-        let other = self.peers.find(peer)?;
-        match sender.cmp(&other) {
-            std::cmp::Ordering::Less => self.conversations.by_set(Set::Direct, &[sender, other]),
-            std::cmp::Ordering::Equal => self.conversations.by_set(Set::Direct, &[sender]),
-            std::cmp::Ordering::Greater => self.conversations.by_set(Set::Direct, &[other, sender]),
-        }
     }
 
     /// With signatures on, each recipient must be watched at this moment; super peers and the host are exempt. True where the
@@ -225,7 +208,7 @@ impl Engine {
     }
 
     /// Answers a repeated attempt with the first one's answer, or lets it wait with the first one.
-    fn repeat(&mut self, actor: Actor, draft: &Draft) -> bool {
+    pub(crate) fn repeat(&mut self, actor: Actor, draft: &Draft) -> bool {
         let Some(token) = &draft.retry_token else { return false };
         if self.may_answer().is_err() {
             return false;
@@ -276,10 +259,6 @@ impl Engine {
             Err(()) if self.config.hooks_fail_closed => Err(Error::MessageRejected),
             Err(()) => Ok(Answer::Default),
         }
-    }
-
-    fn source_ip(&self, actor: Actor) -> Option<IpAddr> {
-        actor.session.and_then(|session| self.sessions.get(session.slot)?.rare.source_ip)
     }
 
     /// The recipients by name, without the sender; none for a room.
@@ -376,7 +355,7 @@ impl Engine {
     }
 
     /// The names and the slots of the recipients that a hook left, where it named any; `to` are all of a direct message.
-    fn narrowed(
+    pub(crate) fn narrowed(
         &self,
         slot: Option<u32>,
         named: Option<Vec<PeerId>>,
@@ -460,7 +439,7 @@ impl Engine {
     }
 
     /// Puts a message at the end of its conversation's log in memory.
-    fn append(&mut self, slot: u32, number: u64, message: &Arc<Message>) {
+    pub(crate) fn append(&mut self, slot: u32, number: u64, message: &Arc<Message>) {
         let conversation = &mut self.conversations[slot];
         conversation.last_number = number;
         conversation.last_at = message.timestamp;
@@ -473,41 +452,6 @@ impl Engine {
         conversation.tail.push_back(logged);
     }
 
-    /// What a message changes of cursors and counts: its sender's device has it, nobody it is not for counts it.
-    pub(super) fn count_message(
-        &mut self,
-        slot: u32,
-        number: u64,
-        sender: u32,
-        device: Option<&DeviceId>,
-        narrowed: Option<&[u32]>,
-    ) {
-        if let Some(member) = self.conversations[slot].members.get_mut(&sender) {
-            if member.read + 1 == number {
-                member.read = number
-            } else {
-                member.uncounted.add(number, number)
-            }
-            self.peers[sender].dirty = true;
-            if let Some(at) = self.peers[sender].device(device) {
-                self.move_cursor(sender, at, slot, (number, number));
-            }
-            self.mark_dirty(sender);
-        }
-        let Some(narrowed) = narrowed else { return };
-        let others: Vec<u32> = self.conversations[slot].active_members().collect();
-        for peer in others.into_iter().filter(|peer| *peer != sender && narrowed.binary_search(peer).is_err()) {
-            if let Some(member) = self.conversations[slot].members.get_mut(&peer) {
-                member.uncounted.add(number, number);
-            }
-            for at in 0..self.peers[peer].devices.len() {
-                self.move_cursor(peer, at, slot, (number, number));
-            }
-            self.peers[peer].dirty = true;
-            self.mark_dirty(peer);
-        }
-    }
-
     /// The sender's other sessions get a copy.
     fn count_copies(&mut self, actor: Actor, slot: u32, number: u64) {
         if !self.conversations[slot].members.contains_key(&actor.peer) {
@@ -518,17 +462,6 @@ impl Engine {
             if self.sessions[session].flow == Flow::Live && Some(session) != own {
                 self.count_copy(session, slot, number);
             }
-        }
-    }
-
-    /// A copy of what another device sent is acknowledged by nobody: it counts as received where it is delivered, and so not
-    /// before it is durable. Whoever pauses before gets it again.
-    pub(super) fn count_copy(&mut self, session: u32, slot: u32, number: u64) {
-        let durable = self.conversations.get(slot).is_none_or(|conversation| number <= conversation.durable_number);
-        if durable {
-            self.acknowledge_range(session, slot, number, number);
-        } else {
-            self.copies.push((self.sessions.reference(session), slot, number));
         }
     }
 
@@ -552,27 +485,6 @@ impl Engine {
         slots.into_iter().for_each(|peer| self.peers[peer].enter(slot));
         self.write_conversation(slot);
         slot
-    }
-
-    /// The names of a direct conversation's members; of other kinds none.
-    fn names_of_direct(&mut self, slot: u32) -> Arc<[PeerId]> {
-        match self.conversations[slot].kind {
-            ConversationKind::Direct => self.member_names(slot),
-            ConversationKind::Group | ConversationKind::Room | ConversationKind::Temporary => Arc::default(),
-        }
-    }
-
-    /// The names of a conversation's members, sorted; kept while they stand still.
-    pub(super) fn member_names(&mut self, slot: u32) -> Arc<[PeerId]> {
-        if let Some(names) = &self.conversations[slot].names {
-            return Arc::clone(names);
-        }
-        let members = self.conversations[slot].active_members();
-        let mut names: Vec<PeerId> = members.map(|peer| self.peers[peer].id.clone()).collect();
-        names.sort_unstable();
-        let names: Arc<[PeerId]> = Arc::from(names);
-        self.conversations[slot].names = Some(Arc::clone(&names));
-        names
     }
 
     // Emit.
@@ -631,33 +543,5 @@ impl Engine {
             self.gate.emit(output)
         }
         count
-    }
-
-    /// The live sessions of some peers, sorted.
-    fn live_sessions(&self, peers: impl Iterator<Item = u32>) -> Vec<SessionRef> {
-        let mut sessions = self.open_sessions(peers);
-        sessions.retain(|session| self.sessions[session.slot].flow == Flow::Live);
-        sessions.dedup();
-        sessions
-    }
-
-    /// Everyone that a message to a conversation goes to; kept while membership and presence stand still.
-    pub(super) fn reach(&mut self, slot: u32) -> &Reach {
-        if self.conversations[slot].reach.is_none() {
-            let reach = self.make_reach(slot);
-            self.conversations[slot].reach = Some(reach);
-        }
-        self.conversations[slot].reach.as_ref().expect("made just now")
-    }
-
-    fn make_reach(&self, slot: u32) -> Reach {
-        let conversation = &self.conversations[slot];
-        if conversation.kind == ConversationKind::Room {
-            let present = conversation.present.iter().map(|session| self.sessions.reference(*session));
-            return Reach { sessions: Arc::new(present.collect()), away: Arc::default() };
-        }
-        let sessions = self.live_sessions(conversation.active_members());
-        let is_away = |peer: &u32| !self.peers[*peer].is_online() && !self.peers[*peer].logged_out;
-        Reach { sessions: Arc::new(sessions), away: conversation.active_members().filter(is_away).collect() }
     }
 }

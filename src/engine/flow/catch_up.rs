@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
+use crate::engine::Engine;
 use crate::error::Error;
-use crate::id::{MessageId, SessionId};
-use crate::log::{Cut, Found, LogReader, Missed, Part, Reader, backlog};
+use crate::event::Event;
+use crate::id::SessionId;
+use crate::log::{Cut, Found, LogReader, Missed, Part, backlog};
 use crate::message::Message;
-use crate::output::{Class, Event, Gap, GapCause, Output, SessionRef, Update};
-use crate::recent::Whereabouts;
-use crate::session::Flow;
+use crate::output::{Class, Output, SessionRef};
+use crate::state::reads::Plan;
+use crate::state::session::Flow;
 use crate::store::memory::MemoryStore;
 use crate::time::Timestamp;
-
-use super::Engine;
-use super::read::Plan;
+use crate::update::{Gap, GapCause, Update};
 
 /// Messages that a session was given from the log and has not acknowledged, at most: beyond, they come again.
 const GIVEN_MAX: usize = 1_024;
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Starts the catch-up of a session that has just opened; where nothing waits, or memory has it, at once.
-    pub(super) fn begin_backlog(&mut self, slot: u32) {
+    pub(crate) fn begin_backlog(&mut self, slot: u32) {
         let (peer, session) = (self.sessions[slot].peer, self.sessions.reference(slot));
         let parts = self.parts(peer, slot, None);
         let head = self.position;
@@ -72,16 +72,6 @@ impl Engine {
         } else {
             self.reads.plan(Plan::Backlog { session, head, who, parts, cutoff, max });
         }
-    }
-
-    /// Messages at or before this time are old by `after`; none are while the time is in doubt.
-    pub(super) fn deletion_before(&self, after: std::time::Duration) -> Option<Timestamp> {
-        (!self.time_in_doubt).then(|| self.now - after)
-    }
-
-    pub(super) fn reader(&self, peer: u32) -> Reader {
-        let peer = &self.peers[peer];
-        Reader { peer: peer.id.clone(), number: peer.number }
     }
 
     /// What a session has not received, log by log: since its device's cursors, or for a lagging one everything from
@@ -113,22 +103,8 @@ impl Engine {
         parts
     }
 
-    /// A device's cursor in a conversation: where a known device has none, the beginning of its membership, for the
-    /// conversation is newer than the device; an unknown device starts at the furthest cursor of its peer.
-    pub(super) fn cursor(&self, peer: u32, device: Option<usize>, conversation: u32) -> Cursor {
-        let held = &self.peers[peer];
-        let cursor = match device.and_then(|at| held.devices.get(at)) {
-            Some(device) => device.cursors.get(&conversation),
-            None => held.furthest(conversation),
-        };
-        cursor.cloned().unwrap_or_else(|| {
-            let member = self.conversations[conversation].members.get(&peer);
-            Cursor::at(member.and_then(|member| member.spans.first()).map_or(0, |span| span.0))
-        })
-    }
-
     /// Gives a session its offline queue: what was cut off first, then the messages, then it is live.
-    pub(super) fn give_backlog(&mut self, session: SessionRef, head: u64, mut missed: Missed) {
+    pub(crate) fn give_backlog(&mut self, session: SessionRef, head: u64, mut missed: Missed) {
         if !self.is_reading(session) {
             return;
         }
@@ -143,7 +119,7 @@ impl Engine {
     }
 
     /// Gives a lagging session the next of what it missed; it is live where that was all.
-    pub(super) fn give_missed(&mut self, session: SessionRef, head: u64, max: usize, mut missed: Missed) {
+    pub(crate) fn give_missed(&mut self, session: SessionRef, head: u64, max: usize, mut missed: Missed) {
         if !self.is_reading(session) {
             return;
         }
@@ -254,12 +230,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
-        let receipt_to = if message.receipt { self.peers.find(&message.from) } else { None };
-        let conversation = self.conversations[conversation].number;
-        Whereabouts { conversation, number: message.number.unwrap_or_default(), receipt_to }
-    }
-
     /// From here on the session gets what is logged directly.
     fn go_live(&mut self, session: SessionRef) {
         let slot = session.slot;
@@ -270,16 +240,8 @@ impl Engine {
         self.forget_reach(self.sessions[slot].peer);
     }
 
-    /// The audiences of a peer's conversations are to be made anew.
-    pub(super) fn forget_reach(&mut self, peer: u32) {
-        for at in 0..self.peers[peer].conversations.len() {
-            let slot = self.peers[peer].conversations[at];
-            self.conversations[slot].reach = None;
-        }
-    }
-
     /// A read failed: whoever waits for it is told, or tries again later.
-    pub(super) fn read_failed(&mut self, plan: Plan) {
+    pub(crate) fn read_failed(&mut self, plan: Plan) {
         match plan {
             Plan::Backlog { session, .. } if self.is_reading(session) => {
                 // Its acknowledged cursors stand: the session is closed, and an open later reads again.
@@ -292,11 +254,5 @@ impl Engine {
             Plan::History { actor, .. } | Plan::Scope { actor, .. } => self.reply_now(actor, Err(Error::Internal)),
             Plan::Backlog { .. } | Plan::Lag { .. } | Plan::Trim { .. } | Plan::Expire { .. } => {}
         }
-    }
-
-    /// A message that the engine has in memory or gave to this session, by its id, and its conversation.
-    pub(super) fn locate(&self, session: u32, id: &MessageId) -> Option<(u32, Whereabouts)> {
-        let at = self.sessions[session].rare.given.get(id).copied().or_else(|| self.recent.find(id))?;
-        Some((self.conversations.by_number(at.conversation)?, at))
     }
 }

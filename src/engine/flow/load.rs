@@ -6,130 +6,35 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use crate::config::Config;
-use crate::conversation::{Conversation, ConversationKind, Member};
-use crate::cursor::{Cursor, Runs};
+use crate::conversation::ConversationKind;
+use crate::cursor::Cursor;
+use crate::engine::Engine;
+use crate::event::Event;
 use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken};
-use crate::keys;
 use crate::log::{Found, LogReader, Stored};
-use crate::output::Event;
-use crate::peer::Device;
-use crate::record::{self, BorrowDecode, Encode, Kind};
-use crate::retry::Sent;
+use crate::record::{BorrowDecode, Encode, Kind};
+use crate::rows::{ConversationRow, DeviceRow, MemberRow, PeerRow, TokenRow, unflatten};
 use crate::signature::UsedNonce;
+use crate::state::conversation::{Conversation, Member};
+use crate::state::peer::Device;
+use crate::state::retry::Sent;
 use crate::store::{Batch, Direction, Store, StoreError};
 use crate::time::Timestamp;
-
-use super::Engine;
-use super::commit::unflatten;
-
-/// A peer in the store.
-#[derive(Encode, BorrowDecode)]
-pub(super) struct PeerRow<'a> {
-    pub(super) id: &'a str,
-    pub(super) logged_out: bool,
-}
-
-/// Cursors in the store: of a device, or of what a peer has read.
-#[derive(Encode, BorrowDecode)]
-pub(super) struct DeviceRow<'a> {
-    pub(super) id: Option<&'a str>,
-    pub(super) seen_at: u64,
-    pub(super) cursors: Vec<u64>,
-}
-
-/// A conversation in the store.
-#[derive(Encode, BorrowDecode)]
-pub(super) struct ConversationRow<'a> {
-    id: &'a str,
-    kind: u8,
-    unique: bool,
-    name: Option<&'a str>,
-    attributes: &'a str,
-    creator: u64,
-    created_at: u64,
-    updated_at: u64,
-    expires_at: Option<u64>,
-    first_number: u64,
-    lost: Vec<u64>,
-    /// The members where they are fixed.
-    members: Vec<u64>,
-}
-
-impl<'a> ConversationRow<'a> {
-    pub(super) fn new(conversation: &'a Conversation, attributes: &'a str, creator: u64, members: Vec<u64>) -> Self {
-        Self {
-            id: conversation.id.as_str(),
-            kind: match conversation.kind {
-                ConversationKind::Direct => 1,
-                ConversationKind::Group => 2,
-                ConversationKind::Room => 3,
-                ConversationKind::Temporary => 4,
-            },
-            unique: conversation.unique,
-            name: conversation.name.as_deref(),
-            attributes,
-            creator,
-            created_at: conversation.created_at.as_millis(),
-            updated_at: conversation.updated_at.as_millis(),
-            expires_at: conversation.expires_at.map(Timestamp::as_millis),
-            first_number: conversation.first_number,
-            lost: conversation.lost.iter().flat_map(|run| [run.0, run.1]).collect(),
-            members,
-        }
-    }
-}
-
-/// A membership of a group in the store.
-#[derive(Encode, BorrowDecode)]
-pub(super) struct MemberRow {
-    left_at: Option<u64>,
-    /// Pairs: after which number, and up to which, `u64::MAX` where it is open.
-    spans: Vec<u64>,
-}
-
-impl MemberRow {
-    pub(super) fn new(member: &Member) -> Self {
-        Self {
-            left_at: member.left_at.map(Timestamp::as_millis),
-            spans: member.spans.iter().flat_map(|span| [span.0, span.1.unwrap_or(u64::MAX)]).collect(),
-        }
-    }
-
-    fn into_member(self) -> Member {
-        let spans = self.spans.chunks_exact(2).map(|span| (span[0], Some(span[1]).filter(|end| *end != u64::MAX)));
-        Member {
-            spans: spans.collect(),
-            left_at: self.left_at.map(Timestamp::from_millis),
-            read: self.spans.first().copied().unwrap_or_default(),
-            uncounted: Runs::default(),
-        }
-    }
-}
-
-/// A retry token in the store.
-#[derive(Debug, Encode, BorrowDecode)]
-pub(super) struct TokenRow {
-    pub(super) sender: u64,
-    pub(super) conversation: u64,
-    pub(super) number: u64,
-    pub(super) at: u64,
-    pub(super) id: [u8; 16],
-    pub(super) token: String,
-}
+use crate::{keys, record};
 
 /// What a start begins with.
-pub(super) struct Start {
+pub(crate) struct Start {
     /// Which start of this store it is.
-    pub(super) epoch: u32,
-    pub(super) nonce_key: [u8; 16],
-    pub(super) seed: [u8; 32],
+    pub(crate) epoch: u32,
+    pub(crate) nonce_key: [u8; 16],
+    pub(crate) seed: [u8; 32],
 }
 
 /// The version of the rows that this engine writes.
 const FORMAT: u32 = 1;
 
 /// Counts the start, and makes the key under which nonces are stored; both are durable before anything else happens.
-pub(super) fn begin(store: &dyn Store, seed: [u8; 32]) -> Result<Start, StoreError> {
+pub(crate) fn begin(store: &dyn Store, seed: [u8; 32]) -> Result<Start, StoreError> {
     let format = meta::<u32>(store, "format")?.unwrap_or(FORMAT);
     if format != FORMAT {
         return Err(StoreError::Format { path: "engine".into(), found: format, expected: FORMAT });
@@ -171,7 +76,7 @@ fn put_meta<T: Encode>(batch: &mut Batch, name: &str, value: &T) -> Result<(), S
 
 impl Engine {
     /// Reads everything that lives in memory; messages stay in the store.
-    pub(super) fn load(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn load(&mut self) -> Result<(), StoreError> {
         self.load_peers()?;
         self.load_conversations()?;
         self.load_members()?;
@@ -252,7 +157,7 @@ impl Engine {
             let slot = engine.conversations.by_number(keys::number(key, 0));
             let peer = engine.peers.by_number(keys::number(key, 1));
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
-            let mut member = row.into_member();
+            let mut member = Member::from_row(&row);
             member.skip_absences();
             engine.conversations.forget_set(slot);
             if let Some(left_at) = member.left_at {
@@ -333,12 +238,6 @@ impl Engine {
         }
         self.report_damage(reader.damaged);
         Ok(())
-    }
-
-    pub(super) fn report_damage(&mut self, damaged: Vec<record::RecordError>) {
-        for error in damaged {
-            self.tell(Event::RecordDamaged { error });
-        }
     }
 
     /// Brings cursors and tokens up to the last message: what came after they were last written is told by the logs.
@@ -451,15 +350,6 @@ impl Engine {
         }
         self.reserve();
         Ok(())
-    }
-
-    /// Reserves positions ahead of what was really synced, where a power cut may take what was not.
-    pub(super) fn reserve(&mut self) {
-        /// Messages of ten busy seconds: a real sync comes before they are used up.
-        const AHEAD: u64 = 1 << 20;
-        if self.store.status().durability == crate::store::Durability::Process {
-            self.put_row(Kind::Meta, keys::meta("reserved"), &(self.position + AHEAD));
-        }
     }
 }
 
