@@ -125,7 +125,7 @@ impl<'a> Client<'a> {
     }
 
     /// How many messages the server has not confirmed, those included that are still to be sent.
-    pub(crate) fn unconfirmed(&self) -> usize {
+    pub(crate) fn count_unconfirmed(&self) -> usize {
         self.unconfirmed.len() + self.lines.iter().filter(|line| !line.starts_with('/')).count()
     }
 
@@ -133,7 +133,7 @@ impl<'a> Client<'a> {
     pub(crate) fn wish_to_leave(&mut self) {
         if self.leave == Leave::No {
             self.leave = Leave::Wanted;
-            let count = self.unconfirmed();
+            let count = self.count_unconfirmed();
             if self.is_open && count > 0 {
                 self.screen.say(format!("* waiting for the server to confirm {count} messages; Ctrl-C does not wait"));
             }
@@ -147,7 +147,7 @@ impl<'a> Client<'a> {
     /// The user wants to go, or wants it for the second time and does not wait any more.
     pub(crate) fn leave_or_give_up(&mut self) -> Result<(), End> {
         if self.wants_to_leave() {
-            let count = self.unconfirmed();
+            let count = self.count_unconfirmed();
             return Err(End::Failed(format!("left at once; the server has not confirmed {count} of your messages")));
         }
         self.wish_to_leave();

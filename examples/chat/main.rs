@@ -120,7 +120,7 @@ fn has_left_meanwhile(client: &mut Client<'_>, terminal: &Terminal, clock: Clock
 }
 
 fn without_connection(client: &Client<'_>) -> Result<(), String> {
-    match client.unconfirmed() {
+    match client.count_unconfirmed() {
         0 => Ok(()),
         count => Err(format!("there is no connection: the server has not confirmed {count} of your messages")),
     }
