@@ -1,9 +1,10 @@
 //! Chats over pipes, with a server between them.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::processes::{KEY, Server, example_with, folder, run};
+use crate::processes::{KEY, SOON, Server, example_with, folder, run};
 
 #[test]
 fn alice_and_bob_talk_through_a_crash_of_the_server() {
@@ -208,8 +209,12 @@ fn a_chat_that_nobody_reads_logs_out_and_receives_nothing_unseen() {
     let mut bob = bob.stdin(Stdio::piped()).stdout(closed).stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(bob.wait().unwrap().code(), Some(0));
     server.chat("bob", &[]).expect(&["client (while you were away): unseen"]);
-    let log = std::fs::read_to_string(&log).unwrap();
-    assert!(log.contains("offline peer=bob reason=LoggedOut"), "{log}");
+    // The log is written a moment after.
+    let until = Instant::now() + SOON;
+    while !std::fs::read_to_string(&log).unwrap().contains("offline peer=bob reason=LoggedOut") {
+        assert!(Instant::now() < until, "{}", std::fs::read_to_string(&log).unwrap());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A signal ended the chat at once, with what had been read and not yet sent.

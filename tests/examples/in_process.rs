@@ -54,13 +54,13 @@ fn the_game_plays_for_as_long_as_it_is_told() {
     assert_in_order(&text, &parts);
 }
 
-/// Each tick waited for the disk: one that takes 100 ms made ten ticks a second of sixty, and nobody was told.
+/// Each tick waited for the disk: one that takes 500 ms made two ticks a second of sixty, and nobody was told.
 #[test]
 fn a_slow_disk_does_not_slow_the_game() {
-    let text = printed("game_loop", &["--seconds", "2", "--disk", "100"]);
+    let text = printed("game_loop", &["--seconds", "2", "--disk", "500"]);
     let missed: u32 =
         text.split("120 ticks, ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
-    assert!(missed < 60, "a busy machine may cost some, but not all:\n{text}");
+    assert!(missed < 100, "a busy machine may cost some, but not all:\n{text}");
     // What the game asked for was stored and came back all the same.
     assert!(!text.contains(" 0 delivered"), "{text}");
 }
