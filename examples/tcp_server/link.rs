@@ -58,7 +58,7 @@ impl Link {
         Ok(Self {
             socket,
             from,
-            connection: Mutex::new(Connection::new(config, Some(from.ip()), now)),
+            connection: Mutex::new(Connection::new(config, Some(from.ip()), now).map_err(io::Error::other)?),
             relieved: Condvar::new(),
             ready: Mutex::default(),
             wake,
@@ -126,6 +126,8 @@ impl Link {
         // A client that does not take its answers asks nothing more.
         while connection.is_congested() && !self.is_over.load(Ordering::Acquire) {
             self.relieved.wait_for(&mut connection, NAP);
+            self.act(&mut connection, server);
+            self.wake_writer();
         }
     }
 
@@ -218,8 +220,8 @@ impl Link {
     fn drain(&self, connection: &mut Connection, server: &Server) {
         let mut ready = std::mem::take(&mut *self.ready.lock());
         let mut updates = Vec::new();
-        while let Some(session) = ready.pop_if(|_| !connection.is_congested()) {
-            let state = server.hub.drain(session, &mut updates, UPDATES);
+        while let Some(session) = ready.pop_if(|_| connection.room() > 0) {
+            let state = server.hub.drain(session, &mut updates, UPDATES.min(connection.room()));
             for update in updates.drain(..) {
                 if let Update::Reply { result: Err(error), .. } = &*update {
                     self.refused(session, error);

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::ser::Serialize;
 
@@ -44,8 +46,8 @@ impl Body {
     }
 
     /// The fields, between braces that are not there yet.
-    pub(super) fn finish(self) -> String {
-        String::from_utf8(self.0).unwrap_or_default()
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.0
     }
 }
 
@@ -186,9 +188,35 @@ pub(super) fn read_object<'a, T: Deserialize<'a>>(frame: &'a str) -> Result<T, s
     }
 }
 
+/// The bytes that a text stands for, where it is the one text of them.
+pub(super) fn bytes(base64: &str) -> Option<Vec<u8>> {
+    BASE64.decode(base64).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bytes_are_base64_of_the_standard_alphabet_with_padding() {
+        for (expected, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(bytes(text).as_deref(), Some(expected.as_bytes()));
+        }
+        assert_eq!(bytes("+/8="), Some(vec![0xfb, 0xff]));
+        for bad in ["Z", "Zg", "Zg=", "Zh==", "Zm9=", "Z===", "====", "Zg==Zg==", "Z g=", "Zg-_", "Zé=="] {
+            assert_eq!(bytes(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_or_the_one_text_of_its_bytes(text in "[A-Za-z0-9+/=é]{0,12}") {
+            if let Some(bytes) = bytes(&text) {
+                prop_assert_eq!(BASE64.encode(bytes), text);
+            }
+        }
+    }
 
     #[test]
     fn ids_beyond_the_limit_are_not_kept() {

@@ -19,13 +19,14 @@
 //! | the frame's own `peerId` is malformed | 4103 | closed |
 //! | any other peer id in the frame is malformed: nothing of the frame is done | 4103 | stays |
 //! | the frame is over 64 KiB | 4109 | closed |
-//! | not a JSON object, not UTF-8, a field of the wrong type, missing or empty where needed | 4114 | stays, closed by the tenth in a minute |
+//! | a binary frame, not a JSON object, not UTF-8, a field of the wrong type, missing or empty where needed | 4114 | stays, closed by the tenth in a minute |
 //! | unknown or server-only `cmd` or `op` | 4114 | stays, closed by the tenth in a minute |
 //! | the peer has no session on this connection | 4105 | stays |
 //! | `appId` names another application | 4100 | stays |
 //! | signature refused | 4102, 4302 | stays, the answer comes 1 s later each time; closed by the fifth in a minute |
 //! | no session for 15 s | 4108 | closed |
 //! | nothing received for 6 minutes | 4107 | closed |
+//! | more than 4 MiB that the client does not read, or 256 KiB that it sends while nothing is taken | 4318 | closed |
 //! | more than 1,024 requests without a reply, or more than 100 peers | 4318 | stays |
 
 /// Who sends a frame.
@@ -131,21 +132,19 @@ pub const V1: &[Row] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use serde_json::{Map, Value, json};
-
     use super::*;
+    use crate::connection::ConnectionConfig;
+    use crate::connection::v1::{reader, writer};
     use crate::connection::wire::{Asked, Frame, Rejected};
-    use crate::connection::{ConnectionConfig, v1};
     use crate::conversation::Attributes;
     use crate::conversation::{ConversationInfo, ConversationKind};
     use crate::error::Error;
-    use crate::id::ResumeToken;
-    use crate::id::{ConversationId, MessageId, PeerId};
+    use crate::id::{ConversationId, MessageId, PeerId, ResumeToken};
     use crate::message::{Accepted, Content, Message};
     use crate::time::Timestamp;
     use crate::update::{Gap, GapCause, MembershipChange, Opened, Reply, Update};
+    use serde_json::{Map, Value, json};
+    use std::sync::Arc;
 
     fn name(field: &str) -> &str {
         field.trim_end_matches('?')
@@ -173,7 +172,7 @@ mod tests {
     }
 
     fn parse(frame: Map<String, Value>) -> Result<Frame, Rejected> {
-        v1::parse(Value::Object(frame).to_string().as_bytes(), &ConnectionConfig::default())
+        reader::read(Value::Object(frame).to_string().as_bytes(), &ConnectionConfig::default())
     }
 
     fn from_client() -> impl Iterator<Item = &'static Row> {
@@ -300,9 +299,9 @@ mod tests {
 
     #[test]
     fn the_server_sends_every_row_and_nothing_that_is_not_in_its_row() {
-        let mut bodies: Vec<_> = replies().iter().filter_map(|(asked, reply)| v1::reply(*asked, reply)).collect();
-        bodies.extend(updates().iter().flat_map(v1::update));
-        bodies.push(v1::error(&Error::InvalidTarget { peers: peers() }));
+        let mut bodies: Vec<_> = replies().iter().filter_map(|(asked, reply)| writer::reply(*asked, reply)).collect();
+        bodies.extend(updates().iter().flat_map(writer::update));
+        bodies.push(writer::error(&Error::InvalidTarget { peers: peers() }));
         let mut sent: Vec<_> = bodies.iter().map(|body| row_of(body)).collect();
         sent.sort_unstable_by_key(|row| (row.command, row.op));
         sent.dedup();
@@ -312,7 +311,8 @@ mod tests {
     }
 
     /// The row that a body belongs to, after a look at its fields.
-    fn row_of(body: &str) -> &'static Row {
+    fn row_of(body: &[u8]) -> &'static Row {
+        let body = std::str::from_utf8(body).unwrap();
         let frame: Map<String, Value> = serde_json::from_str(&format!("{{{body}}}")).unwrap();
         let text = |field| frame.get(field).map_or("", |value| value.as_str().unwrap());
         let (command, op) = (text("cmd"), text("op"));
