@@ -12,7 +12,7 @@ use crate::hooks::{Answer, MessageReceived, Verdict};
 use crate::id::{ConversationId, PeerId};
 use crate::log::Entry;
 use crate::message::{Accepted, Content, Draft, Message, Target};
-use crate::output::{Audience, Class, Deliver, Output};
+use crate::output::{Audience, Class, Deliver, Output, SessionRef};
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Member, Set};
 use crate::state::parked::{Command, Lane};
@@ -93,6 +93,8 @@ impl Engine {
 
     fn finish_send(&mut self, actor: Actor, mut draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
         let decided = self.decide(&mut draft, &checked.place, verdict)?;
+        // In a room a message that is not for everyone is live only: the log of a room is everyone's.
+        draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
         let outgoing = if draft.transient {
             self.make_transient(actor, checked.place, decided)
         } else {
@@ -299,8 +301,7 @@ impl Engine {
         let changed = verdict.content.is_some();
         let content =
             verdict.content.unwrap_or_else(|| std::mem::replace(&mut draft.content, Content::Text(String::new())));
-        let narrowed = if self.is_room(place) { None } else { verdict.to };
-        let narrowed = narrowed.map(|mut to| {
+        let narrowed = verdict.to.map(|mut to| {
             to.sort_unstable();
             to.dedup();
             to
@@ -358,13 +359,20 @@ impl Engine {
         to: &[PeerId],
     ) -> Option<(Arc<[PeerId]>, Vec<u32>)> {
         let is_recipient = |peer: &PeerId| match slot {
-            Some(slot) => self.peers.find(peer).is_some_and(|peer| self.conversations[slot].has_member(peer)),
+            Some(slot) => self.peers.find(peer).is_some_and(|peer| self.is_in(slot, peer)),
             None => to.contains(peer),
         };
         let names: Arc<[PeerId]> = named?.into_iter().filter(is_recipient).collect();
         let mut slots: Vec<u32> = names.iter().filter_map(|peer| self.peers.find(peer)).collect();
         slots.sort_unstable();
         Some((names, slots))
+    }
+
+    /// Whether a peer is a member, or one of its sessions in the room.
+    fn is_in(&self, slot: u32, peer: u32) -> bool {
+        let conversation = &self.conversations[slot];
+        let is_present = || self.peers[peer].sessions.iter().any(|session| conversation.present.contains(session));
+        conversation.has_member(peer) || conversation.kind == ConversationKind::Room && is_present()
     }
 
     /// Stages a message: one append to its conversation's log, however many its recipients.
@@ -515,6 +523,14 @@ impl Engine {
         let message = &outgoing.message;
         let sessions = match (outgoing.slot, &outgoing.narrowed) {
             (Some(slot), None) => Arc::clone(&self.reach(slot).sessions),
+            (Some(slot), Some(narrowed)) if message.kind == ConversationKind::Room => {
+                let present = Arc::clone(&self.reach(slot).sessions);
+                let is_for = |session: &&SessionRef| {
+                    let peer = self.sessions[session.slot].peer;
+                    peer == actor.peer || narrowed.binary_search(&peer).is_ok()
+                };
+                Arc::new(present.iter().filter(is_for).copied().collect())
+            }
             (_, Some(narrowed)) => Arc::new(self.live_sessions(narrowed.iter().copied().chain([actor.peer]))),
             (None, None) => {
                 let peers: Vec<u32> = message.to.iter().filter_map(|peer| self.peers.find(peer)).collect();
