@@ -8,6 +8,7 @@ use switchboard::store::sled::{OnDamage, SledStore};
 use switchboard::store::{Durability, Store, StoreError};
 
 use super::processes::{child, end, folder_of_child, hear, said, say, wait_for_parent};
+use super::trials::trials;
 use super::{Random, batch, contents, copy_folder, data, fsync, numbers, options, rows};
 
 /// A store with ten commits beside a side file that knows of twenty-five.
@@ -69,11 +70,8 @@ fn expected_rows() -> BTreeMap<u32, Option<u32>> {
     (0..=DAMAGE_ROWS).map(|number| (number, Some(version(number)))).collect()
 }
 
-/// Fills a store with rows, each written twice, and waits to be killed.
-/// Fills a store with rows, each written twice, and waits to be killed.
-#[test]
-#[ignore = "a child of other tests"]
-fn child_fills_and_waits() {
+/// Fills a store with rows, each written twice, opens it in the mode that is asked for, and waits to be killed.
+fn fill_and_wait(durability: Durability) {
     let store = SledStore::open(options(&folder_of_child(), Durability::Process)).unwrap();
     for version in 1..=2 {
         for first in (0..DAMAGE_ROWS).step_by(25) {
@@ -82,17 +80,33 @@ fn child_fills_and_waits() {
     }
     store.apply(&batch(DAMAGE_ROWS, 1, 1)).unwrap();
     store.close().unwrap();
-    let store = SledStore::open(options(&folder_of_child(), Durability::Fsync)).unwrap();
+    let store = SledStore::open(options(&folder_of_child(), durability)).unwrap();
     store.apply(&batch(0, 25, 3)).unwrap();
     say("filled");
     wait_for_parent();
     drop(store);
 }
 
+#[test]
+#[ignore = "a child of other tests"]
+fn child_fills_with_fsync() {
+    fill_and_wait(Durability::Fsync);
+}
+
+#[test]
+#[ignore = "a child of other tests"]
+fn child_fills_in_process_mode() {
+    fill_and_wait(Durability::Process);
+}
+
 /// A folder of a store whose process was killed.
-fn killed_store() -> tempfile::TempDir {
+fn killed_store(durability: Durability) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = child("damage::child_fills_and_waits", folder.path(), None);
+    let name = match durability {
+        Durability::Fsync => "damage::child_fills_with_fsync",
+        _ => "damage::child_fills_in_process_mode",
+    };
+    let mut process = child(name, folder.path(), None);
     hear(&said(&mut process), "filled");
     end(process);
     folder
@@ -120,20 +134,29 @@ fn damage(data: &Path, random: &mut Random) -> String {
 }
 
 #[test]
-fn row_36_damage_anywhere_is_typed_or_healed() {
-    let template = killed_store();
+fn row_36_damage_anywhere_is_typed_or_healed_with_fsync() {
+    damage_anywhere_is_typed_or_healed(Durability::Fsync);
+}
+
+#[test]
+fn row_36_damage_anywhere_is_typed_or_healed_in_process_mode() {
+    damage_anywhere_is_typed_or_healed(Durability::Process);
+}
+
+fn damage_anywhere_is_typed_or_healed(durability: Durability) {
+    let template = killed_store(durability);
     let unharmed = tempfile::tempdir().unwrap();
     copy_folder(template.path(), unharmed.path());
-    let store = SledStore::open(fsync(unharmed.path())).unwrap();
+    let store = SledStore::open(options(unharmed.path(), durability)).unwrap();
     assert_eq!(rows(&store).unwrap(), expected_rows(), "a killed store is whole");
     let (mut healed, mut refused, mut found_late) = (0, 0, 0);
-    for seed in 0..50 {
+    for seed in 0..trials() as u64 {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("store");
         copy_folder(template.path(), &root);
         let what = damage(&data(&root), &mut Random(seed));
         let before = contents(&data(&root));
-        match SledStore::open(fsync(&root)) {
+        match SledStore::open(options(&root, durability)) {
             Ok(store) => match rows(&store) {
                 Ok(found) => {
                     assert_eq!(found, expected_rows(), "seed {seed}, {what}: silent loss");
@@ -156,7 +179,7 @@ fn row_36_damage_anywhere_is_typed_or_healed() {
             Err(error) => panic!("seed {seed}, {what}: {error}"),
         }
     }
-    eprintln!("{healed} healed, {refused} refused, {found_late} found while reading");
+    eprintln!("row 36, {durability}: {healed} healed, {refused} refused, {found_late} found while reading");
     assert!(refused > 0, "some damage is seen");
     assert!(healed > 0, "some damage is healed");
 }
@@ -179,7 +202,7 @@ fn salvages(root: &Path, seed: u64) -> usize {
 
 #[test]
 fn row_36_set_aside_starts_empty_and_keeps_the_original() {
-    let template = killed_store();
+    let template = killed_store(Durability::Fsync);
     let root = template.path();
     let db = data(root).join("db");
     let mut bytes = fs::read(&db).unwrap();

@@ -15,6 +15,7 @@ mod power;
 mod processes;
 mod rotation;
 mod space;
+mod trials;
 
 use std::collections::BTreeMap;
 use std::fs;
