@@ -232,7 +232,8 @@ impl SledStore {
     }
 
     fn noted(&self, write: impl FnOnce() -> std::io::Result<()>) -> Result<(), StoreError> {
-        self.seam.pass(Call::Note).and_then(|()| write()).map_err(|error| write_error(&self.options.path, &error))
+        let outcome = self.seam.pass(Call::Note).and_then(|()| write());
+        outcome.map_err(|error| write_error(&self.options.path, &error))
     }
 
     /// Goes on where an earlier call failed and it is time to try, with the database opened anew where that is needed.
@@ -271,7 +272,7 @@ impl SledStore {
         // sled's own descriptor may have been told of the failure, and then a new one is not: the system would call clean
         // what it has dropped. This one was open all the time.
         if let Some(witness) = &writer.witness {
-            witness.sync_data().map_err(|error| sync_error(data, &error))?;
+            self.seam.pass(Call::Sync).and_then(|()| witness.sync_data()).map_err(|error| sync_error(data, &error))?;
         }
         let database = Database::open(data, self.options.cache_bytes, &self.seam)?;
         let state = database.state()?.unwrap_or_default();

@@ -9,6 +9,8 @@
 mod basics;
 mod conforms;
 mod damage;
+#[cfg(target_os = "linux")]
+mod handles;
 mod kills;
 mod locks;
 mod power;
@@ -16,6 +18,8 @@ mod processes;
 mod rotation;
 mod space;
 mod trials;
+#[cfg(unix)]
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::fs;

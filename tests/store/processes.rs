@@ -21,7 +21,7 @@ pub(crate) fn child(name: &str, folder: &Path, shell: Option<&str>) -> Child {
         None => Command::new(binary),
     };
     command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env("STORE_TEST_FOLDER", folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.env("STORE_TEST_FOLDER", folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command.spawn().unwrap()
 }
 

@@ -101,8 +101,11 @@ impl Folder {
 
     /// Leaves no trace of a store that could not be made.
     pub(super) fn abandon(self) {
-        if self.made {
-            let _ = fs::remove_dir_all(&self.root);
+        let Self { root, names, _lock, made } = self;
+        // Removing folders takes handles, and these may be the last ones.
+        drop((names, _lock));
+        if made {
+            let _ = fs::remove_dir_all(root);
         }
     }
 
