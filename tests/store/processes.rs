@@ -11,18 +11,42 @@ pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// A child that runs the ignored test `name` with `folder`, started through `shell` where it needs limits.
 pub(crate) fn child(name: &str, folder: &Path, shell: Option<&str>) -> Child {
-    let binary = std::env::current_exe().unwrap();
-    let mut command = match shell {
-        Some(script) => {
-            let mut command = Command::new("sh");
-            command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(&binary);
-            command
-        }
-        None => Command::new(binary),
-    };
+    match shell {
+        Some(script) => started_by(&["sh", "-c", &format!("{script}; exec \"$0\" \"$@\"")], name, folder),
+        None => start(&mut Command::new(binary()), name, folder),
+    }
+}
+
+/// The same, started by a command that runs its arguments.
+pub(crate) fn started_by(starter: &[&str], name: &str, folder: &Path) -> Child {
+    start(Command::new(starter[0]).args(&starter[1..]).arg(binary()), name, folder)
+}
+
+fn binary() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+fn start(command: &mut Command, name: &str, folder: &Path) -> Child {
     command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env("STORE_TEST_FOLDER", folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.env("STORE_TEST_FOLDER", folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.spawn().unwrap()
+}
+
+/// Runs a child on a disk of its own, of 16 MiB in memory, until it says that all was well. Where this user mounts none, it
+/// says so.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_a_small_disk(name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        r#"mount -t tmpfs -o size=16m tmpfs "$STORE_TEST_FOLDER" || { echo say unmounted; exit; }; exec "$0" "$@""#;
+    let mut process = started_by(&["unshare", "--mount", "sh", "-c", script], name, folder.path());
+    let said: Vec<_> = said(&mut process).iter().collect();
+    let status = process.wait().unwrap();
+    if said.is_empty() || said == ["unmounted"] {
+        eprintln!("not tested on a disk of its own: this user mounts none");
+        return;
+    }
+    assert!(status.success() && said.last().is_some_and(|line| line == "well"), "{said:?}");
 }
 
 /// The lines that the child says, until it ends.
