@@ -11,6 +11,8 @@ mod conforms;
 mod damage;
 #[cfg(target_os = "linux")]
 mod handles;
+#[cfg(unix)]
+mod hub;
 mod kills;
 mod locks;
 mod power;
