@@ -1,7 +1,9 @@
 //! What every store does, and the one that fails on request.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use switchboard::store::conformance;
-use switchboard::store::faulty::{Failure, Faults, FaultyStore};
+use switchboard::store::faulty::{Failure, Faults, FaultyStore, Operation};
 use switchboard::store::memory::MemoryStore;
 use switchboard::store::sled::SledStore;
 use switchboard::store::{Durability, Store, StoreError};
@@ -79,5 +81,23 @@ fn row_39_stalled_apply_leaves_readers_alone() {
         faults.release();
         assert_eq!(stalled.join().unwrap(), Ok(()));
     });
+    assert_eq!(numbers(&store), [0]);
+}
+
+#[test]
+fn faulty_panics_as_scripted() {
+    let store = FaultyStore::new(Durability::Fsync);
+    let panics = |call: &dyn Fn()| catch_unwind(AssertUnwindSafe(call)).is_err();
+    let apply = || drop(store.apply(&batch(0, 1, 1)));
+    store.faults().panic_next(Operation::Apply, 2);
+    assert_eq!([panics(&apply), panics(&apply), panics(&apply)], [true, true, false]);
+    for operation in [Operation::Get, Operation::Scan, Operation::Maintain, Operation::Close] {
+        store.faults().panic_next(operation, usize::MAX);
+    }
+    for _ in 0..3 {
+        assert!(panics(&|| drop(store.get(b"x"))) && panics(&|| drop(rows(&store))));
+        assert!(panics(&|| drop(store.maintain())) && panics(&|| drop(store.close())));
+    }
+    store.faults().panic_next(Operation::Scan, 0);
     assert_eq!(numbers(&store), [0]);
 }

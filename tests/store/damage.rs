@@ -228,3 +228,18 @@ fn row_36_lost_pointer_to_the_data_is_found_again() {
     fs::write(folder.path().join("current"), "data-9 00000000\n").unwrap();
     assert_eq!(numbers(&SledStore::open(fsync(folder.path())).unwrap()), [0]);
 }
+
+/// A refused store is put back as it was found; an open that was killed in the middle of that left it without a database.
+#[test]
+fn row_36_a_store_that_was_being_put_back_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SledStore::open(fsync(folder.path())).unwrap();
+    store.apply(&batch(0, 5, 1)).unwrap();
+    store.close().unwrap();
+    let data = data(folder.path());
+    fs::rename(&data, data.with_extension("before")).unwrap();
+    fs::create_dir(data.with_extension("opened")).unwrap();
+    assert_eq!(numbers(&SledStore::open(fsync(folder.path())).unwrap()), [0, 1, 2, 3, 4]);
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "nothing is left over: {left:?}");
+}

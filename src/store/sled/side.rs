@@ -104,10 +104,10 @@ impl SideFile {
         self.write()
     }
 
-    /// Says that the system has taken `commit`, which then survives the end of this process.
+    /// Says that the system has taken `commit`, which then survives the end of this process. Asks for no sync: the note is
+    /// good for as long as the system is up.
     pub(super) fn note(&mut self, commit: u64) -> io::Result<()> {
         self.note_sequence += 1;
-        self.unsynced = true;
         NOTES.write(&self.file, self.note_sequence, &Mark { commit, ..self.mark })
     }
 
@@ -273,6 +273,7 @@ mod tests {
         let mut side = open(&path);
         side.complete(10).unwrap();
         (11..=15).for_each(|commit| side.note(commit).unwrap());
+        assert!(!side.unsynced, "a note costs no sync, neither now nor later");
         let left = || Left::read(&path).unwrap();
         let known = boot_id().is_some();
         assert_eq!(left().promised(), if known { 15 } else { 10 });
