@@ -35,7 +35,7 @@ pub use self::seam::{Call, Trouble};
 
 use self::causes::{sync_error, system_error, write_error};
 use self::database::{Database, State, is_released, wait_until_released};
-use self::folder::{Current, Folder, folder_bytes};
+use self::folder::{Folder, folder_bytes};
 use self::opening::Opening;
 use self::rotation::Rotation;
 #[cfg(not(feature = "testing"))]
@@ -86,6 +86,7 @@ pub struct SledStore {
     open: RwLock<Open>,
     syncs: AtomicU64,
     live_bytes: AtomicU64,
+    disk_bytes: AtomicU64,
     loss_possible: bool,
     recovery: Option<Recovery>,
     seam: Seam,
@@ -192,6 +193,7 @@ impl SledStore {
             open: RwLock::new(Open { database: Some(Arc::new(opening.database)), absent: StoreError::Closed }),
             syncs: AtomicU64::new(1),
             live_bytes: AtomicU64::new(opening.state.live_bytes),
+            disk_bytes: AtomicU64::new(0),
             loss_possible: opening.loss_possible,
             recovery: opening.recovery,
             seam,
@@ -342,19 +344,18 @@ impl SledStore {
     /// Goes on with the new folder. The old one goes when its last reader has.
     fn switch(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let (Some(rotation), Some(folder)) = (writer.rotation.take(), &writer.folder) else { return Ok(()) };
-        if let Err(error) = folder.set_current(rotation.name()) {
-            // Where the new name stands and may not outlive the machine, either folder may be found: both stay as they are.
-            return match folder.current() {
-                Ok(Current::Named(name)) if name == writer.data => {
-                    writer.rotation = Some(rotation);
-                    writer.give_up_rotation(&error);
-                    Ok(())
-                }
-                _ => Err(StoreError::Broken(format!("the switch to a new folder failed: {error}"))),
-            };
+        if let Err(error) = folder.point_to(rotation.name()) {
+            writer.rotation = Some(rotation);
+            writer.give_up_rotation(&error);
+            return Ok(());
+        }
+        // Where the new name may not outlive the machine, either folder may be found: both stay as they are.
+        let named = self.seam.pass(Call::Rename).map_err(|error| sync_error(folder.root(), &error));
+        if let Err(error) = named.and_then(|()| folder.sync_names()) {
+            return Err(StoreError::Broken(format!("the move to a new folder failed: {error}")));
         }
         let (database, state, name) = rotation.into_database();
-        writer.rotated_bytes = folder_bytes(&folder.path(&name));
+        writer.rotated_bytes = folder_bytes(&folder.path(&name)).unwrap_or(writer.rotated_bytes);
         self.open.write().database = Some(Arc::new(database));
         writer.retired.push(std::mem::replace(&mut writer.data, name));
         (writer.state, writer.unsynced) = (state, false);
@@ -399,10 +400,14 @@ impl Store for SledStore {
     }
 
     fn status(&self) -> StoreStatus {
+        // Without a handle to look with, what was seen last stands.
+        if let Ok(bytes) = folder::data_bytes(&self.options.path) {
+            self.disk_bytes.store(bytes, Ordering::Relaxed);
+        }
         StoreStatus {
             durability: self.options.durability,
             loss_possible: self.loss_possible,
-            disk_bytes: folder::data_bytes(&self.options.path),
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
             live_bytes: self.live_bytes.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
         }
@@ -503,7 +508,7 @@ impl Writer {
         }
         self.rotation_check_in = ROTATION_CHECK_EVERY;
         let Some(folder) = &self.folder else { return false };
-        let disk = folder_bytes(&folder.path(&self.data));
+        let Ok(disk) = folder_bytes(&folder.path(&self.data)) else { return false };
         disk >= options.rotate_bytes_min
             && disk / u64::from(options.rotate_at) > self.state.live_bytes
             && disk / 2 >= self.rotated_bytes

@@ -56,7 +56,9 @@ fn child_commits_without_handles() {
     for durability in [Durability::Fsync, Durability::Process] {
         let root = folder_of_child().join(durability.to_string());
         let store = SledStore::open(options(&root, durability)).unwrap();
+        let disk_bytes = store.status().disk_bytes;
         let taken = take_handles(0);
+        assert!(disk_bytes > 0 && store.status().disk_bytes == disk_bytes, "what cannot be seen is not nothing");
         for number in 0..300 {
             store.apply(&batch(number, 5, 1)).unwrap();
             store.maintain().unwrap();

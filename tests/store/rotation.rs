@@ -1,13 +1,14 @@
 //! The move to a new folder.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
-use switchboard::store::sled::SledStore;
-use switchboard::store::{Durability, Store};
+use switchboard::store::sled::{Call, SledStore, Trouble};
+use switchboard::store::{Durability, Store, StoreError};
 
 use super::processes::{HANG, child, end, folder_of_child, said, say};
-use super::{Random, batch, data, key, options, rows};
+use super::{Random, batch, copy_folder, data, key, options, rows};
 
 /// Overwrites rows while the store rotates again and again.
 #[test]
@@ -70,5 +71,37 @@ fn row_32_killed_during_rotation_loses_nothing() {
         for (number, version) in found {
             assert!(version.is_some_and(|version| version >= acknowledged), "row {number}: {version:?}");
         }
+    }
+}
+
+/// A move whose new name may not last went on in a folder that nobody would find.
+#[test]
+fn a_move_whose_name_may_not_last_is_final_and_harms_neither_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || options(folder.path(), Durability::Process).rotate_at(2, 1).unwrap();
+    let store = SledStore::open(options()).unwrap();
+    store.trouble(Call::Rename, Trouble::Refused(5), 1);
+    let error = (1..1_000).find_map(|version| {
+        store.apply(&batch(0, 50, version)).unwrap();
+        store.maintain().err().map(|error| (version, error))
+    });
+    let (version, error) = error.expect("it moves sooner or later");
+    assert!(matches!(error, StoreError::Broken(_)), "{error}");
+    assert!(store.apply(&batch(0, 50, version + 1)).is_err());
+    assert!(store.close().is_err());
+    let folders = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let folders: Vec<_> = folders.filter(|name| name.to_str().unwrap().starts_with("data-")).collect();
+    assert_eq!(folders.len(), 2);
+    // A power cut may have taken the new name back.
+    let line = |name: &str| format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
+    for name in folders {
+        let root = folder.path().with_extension(name.to_str().unwrap());
+        copy_folder(folder.path(), &root);
+        fs::write(root.join("current"), line(name.to_str().unwrap())).unwrap();
+        let store = SledStore::open(super::options(&root, Durability::Process)).unwrap();
+        let found = rows(&store).unwrap();
+        assert!(found.len() == 50 && found.values().all(|found| *found == Some(version)), "{name:?}");
+        drop(store);
+        fs::remove_dir_all(root).unwrap();
     }
 }

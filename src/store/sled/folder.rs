@@ -141,21 +141,26 @@ impl Folder {
 
     /// Makes `name` the folder in use, in one step that either happens or does not.
     pub(super) fn set_current(&self, name: &str) -> Result<(), StoreError> {
-        let line = format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
         // A full disk must not keep a store from opening that needs no change.
-        if fs::read_to_string(self.path("current")).is_ok_and(|found| found == line) {
+        if self.current()? == Current::Named(name.to_owned()) {
             return Ok(());
         }
+        self.point_to(name)?;
+        self.sync_names()
+    }
+
+    /// The one step, which [`sync_names`](Self::sync_names) makes outlive the machine. Where it fails, nothing has changed.
+    pub(super) fn point_to(&self, name: &str) -> Result<(), StoreError> {
+        let line = format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
         let next = self.path("current.next");
         let failed = |error: io::Error| system_error(&self.root, &error);
         fs::write(&next, &line).map_err(failed)?;
         let written = File::open(&next).map_err(failed)?;
         written.sync_all().map_err(|error| sync_error(&self.root, &error))?;
-        fs::rename(&next, self.path("current")).map_err(failed)?;
-        self.sync_names()
+        fs::rename(&next, self.path("current")).map_err(failed)
     }
 
-    fn sync_names(&self) -> Result<(), StoreError> {
+    pub(super) fn sync_names(&self) -> Result<(), StoreError> {
         self.names.sync().map_err(|error| sync_error(&self.root, &error))
     }
 
@@ -252,7 +257,7 @@ impl Backup {
     /// [`StoreError::Exhausted`]: without handles for a copy there are none for sled.
     pub(super) fn take(original: &Path, bytes_max: u64) -> Result<Option<Self>, StoreError> {
         let backup = Self { original: original.to_owned(), copy: original.with_extension(BEFORE) };
-        if folder_bytes(original) > bytes_max {
+        if folder_bytes(original).map_err(|error| system_error(original, &error))? > bytes_max {
             return Ok(None);
         }
         // An open that was killed may have left half a copy.
@@ -329,21 +334,29 @@ pub(super) fn forget_dispensable(data: &Path) {
 }
 
 /// The bytes of the database in use and of a copy under way; what was moved aside does not count.
-pub(super) fn data_bytes(root: &Path) -> u64 {
-    let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    let data = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_data));
-    data.map(|entry| folder_bytes(&entry.path())).sum()
+pub(super) fn data_bytes(root: &Path) -> io::Result<u64> {
+    fs::read_dir(root)?.try_fold(0, |bytes, entry| {
+        let entry = entry?;
+        let is_data = entry.file_name().to_str().is_some_and(is_data);
+        Ok(if is_data { bytes + folder_bytes(&entry.path())? } else { bytes })
+    })
 }
 
 /// The bytes of all files below `path`, zero where there is nothing.
-pub(super) fn folder_bytes(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    let bytes = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(found) if found.is_dir() => folder_bytes(&entry.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
+pub(super) fn folder_bytes(path: &Path) -> io::Result<u64> {
+    let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
+    let bytes = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => folder_bytes(&entry.path()),
+            Ok(found) => Ok(found.len()),
+            Err(error) => gone(error),
+        }
     };
-    entries.flatten().map(bytes).sum()
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.try_fold(0, |sum, entry| Ok(sum + bytes(entry)?)),
+        Err(error) => gone(error),
+    }
 }
 
 /// Makes the names in a folder outlive the machine.

@@ -33,6 +33,8 @@ pub enum Call {
     Sync,
     /// The side file is written.
     Note,
+    /// The name of a new folder is made to last, as the store moves there.
+    Rename,
 }
 
 /// What happens instead of a [`Call`].
