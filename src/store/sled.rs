@@ -19,6 +19,7 @@ mod rotation;
 mod salvage;
 mod seam;
 mod side;
+mod stretch;
 
 use std::fs;
 use std::ops::Range;

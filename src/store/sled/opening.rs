@@ -10,7 +10,7 @@ use super::folder::{Backup, Current, Folder, forget_dispensable, move_dispensabl
 use super::options::{OnDamage, SledOptions};
 use super::seam::Seam;
 use super::side::{Left, Mark, SideFile};
-use super::{Recovery, salvage};
+use super::{Recovery, salvage, stretch};
 use crate::store::{Batch, Durability, StoreError};
 
 /// How many rows a salvaged store takes in one batch.
@@ -197,6 +197,7 @@ impl Opener<'_> {
     /// Opens a database, a second time without what it can do without.
     fn open_without_dispensable(&self, data: &Path) -> Result<(Database, Option<State>), StoreError> {
         let open = || {
+            stretch::check(data)?;
             let database = Database::open(data, self.options.cache_bytes, self.seam)?;
             let state = database.state()?;
             Ok((database, state))
