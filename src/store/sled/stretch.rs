@@ -6,7 +6,7 @@
 //! there is damage.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::causes::system_error;
@@ -31,21 +31,35 @@ pub(super) fn check(database: &Path) -> Result<(), StoreError> {
 
 /// The number of the first segment found with a hole.
 fn hole(database: &Path) -> io::Result<Option<u64>> {
-    let path = database.join("db");
+    let mut log = File::open(database.join("db"))?;
+    let segments = log.metadata()?.len().div_ceil(SEGMENT_BYTES as u64);
+    let mut headers = Vec::new();
+    for index in 0..segments {
+        headers.push(segment_header(&read(&mut log, index, SEGMENT_HEADER)?));
+    }
     let from = snapshot(database)? / SEGMENT_BYTES as u64;
-    let mut stable = 0;
-    each_segment(&path, SEGMENT_HEADER, |header| {
-        stable = segment_header(header).map_or(stable, |(_, below)| stable.max(below / SEGMENT_BYTES as u64));
-        false
-    })?;
-    let mut found = None;
-    each_segment(&path, SEGMENT_BYTES, |segment| {
-        let number = segment_header(segment).map(|(number, _)| number);
-        let number = number.or_else(|| guess_segment_number(segment));
-        found = number.filter(|number| (from..stable).contains(number) && !is_whole(segment, *number));
-        found.is_some()
-    })?;
-    Ok(found)
+    let stable = headers.iter().flatten().map(|(_, below)| below / SEGMENT_BYTES as u64).max().unwrap_or(0);
+    let stretch = from..stable;
+    for (index, header) in (0..).zip(headers) {
+        // A segment whose header is damaged may be of the stretch; most of the others are not, and need not be read.
+        if stretch.is_empty() || header.is_some_and(|(number, _)| !stretch.contains(&number)) {
+            continue;
+        }
+        let segment = read(&mut log, index, SEGMENT_BYTES)?;
+        let number = header.map(|(number, _)| number).or_else(|| guess_segment_number(&segment));
+        if let Some(number) = number.filter(|number| stretch.contains(number) && !is_whole(&segment, *number)) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// The first `bytes` of a segment, or what there is of them.
+fn read(log: &mut File, index: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    log.seek(SeekFrom::Start(index * SEGMENT_BYTES as u64))?;
+    let mut segment = Vec::with_capacity(bytes);
+    log.take(bytes as u64).read_to_end(&mut segment)?;
+    Ok(segment)
 }
 
 /// Where in the log the newest snapshot stands, as its name says; the start of the log without one.
@@ -55,20 +69,6 @@ fn snapshot(database: &Path) -> io::Result<u64> {
         let at = name.to_str().and_then(|name| name.strip_prefix("snap.")).filter(|digits| digits.len() == 16);
         Ok(at.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map_or(newest, |at| newest.max(at)))
     })
-}
-
-/// Shows the first `bytes` of each segment, until told to stop.
-fn each_segment(path: &Path, bytes: usize, mut stop: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut segment = Vec::with_capacity(bytes);
-    loop {
-        segment.clear();
-        let read = (&file).take(bytes as u64).read_to_end(&mut segment)?;
-        if read == 0 || stop(&segment) {
-            return Ok(());
-        }
-        io::Seek::seek_relative(&mut file, (SEGMENT_BYTES - bytes) as i64)?;
-    }
 }
 
 /// Whether a segment can be read from its header to its end, or was being used anew when the process ended.
