@@ -146,13 +146,17 @@ fn churn(hub: &Hub, number: usize, life: &str) {
 /// The group that an earlier life made, or a new one.
 fn own_group(session: &SessionHandle, me: &PeerId) -> ConversationId {
     let Reply::Conversations(mine) = ask(session, Request::Conversations) else { panic!("no conversations") };
-    if let Some(group) = mine.first() {
-        return group.id.clone();
-    }
-    let create = Request::Create(Create::new(Shape::Group, Vec::new()));
-    let Reply::Created { conversation, .. } = ask(session, create) else { panic!("no group") };
-    report(&format!("member {} {me} in", conversation.id));
-    conversation.id
+    let group = mine.first().map_or_else(
+        || {
+            let create = Request::Create(Create::new(Shape::Group, Vec::new()));
+            let Reply::Created { conversation, .. } = ask(session, create) else { panic!("no group") };
+            conversation.id
+        },
+        |group| group.id.clone(),
+    );
+    // Again in each life: the one that made it may have been killed before it could say so.
+    report(&format!("member {group} {me} in"));
+    group
 }
 
 /// Asks and waits for the answer.
