@@ -1,6 +1,6 @@
 //! One error type for everything a caller can be refused, with the documented numeric codes.
 
-use crate::id::PeerId;
+use crate::id::{IdError, PeerId};
 
 /// Why a request was refused, or a session closed.
 ///
@@ -54,6 +54,10 @@ pub enum Error {
     /// The engine is shutting down (4200).
     #[error("shutting down")]
     Closed,
+    /// A hook called its own hub, or a store that writes inline did (4200). The call would have waited for itself: what a hook
+    /// wants done it returns, or has another thread do without waiting for it.
+    #[error("called from inside a hook")]
+    InsideHook,
     /// An internal fault (4200).
     #[error("internal error")]
     Internal,
@@ -97,6 +101,17 @@ pub enum Error {
     ConversationExpired,
 }
 
+impl From<IdError> for Error {
+    fn from(error: IdError) -> Self {
+        match error {
+            IdError::Peer => Self::InvalidPeerId,
+            IdError::Conversation => Self::no_target(),
+            IdError::TooLong { limit, max } => Self::OverLimit { limit, max },
+            IdError::Malformed => Self::Unparseable,
+        }
+    }
+}
+
 /// What the caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -134,7 +149,7 @@ impl Error {
             Self::TokenExpired => 4112,
             Self::Unparseable => 4114,
             Self::KickedByApp => 4115,
-            Self::Closed | Self::Internal | Self::StoreUnavailable | Self::MayBeStored => 4200,
+            Self::Closed | Self::InsideHook | Self::Internal | Self::StoreUnavailable | Self::MayBeStored => 4200,
             Self::ConversationSignatureFailed => 4302,
             Self::ConversationFull => 4304,
             Self::WrongConversationKind => 4314,
@@ -159,6 +174,7 @@ impl Error {
             | Self::TokenExpired
             | Self::ConversationSignatureFailed => Advice::SignIn,
             Self::InvalidPeerId
+            | Self::InsideHook
             | Self::TooLong { .. }
             | Self::Unparseable
             | Self::WrongConversationKind

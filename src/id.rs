@@ -7,8 +7,30 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 use smallvec::SmallVec;
 
-use crate::error::Error;
 use crate::time::Timestamp;
+
+/// Why a text is not an id. As an [`Error`](crate::Error) each has its documented code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// No peer can have this id (4103).
+    #[error("invalid peer id")]
+    Peer,
+    /// No conversation can have this id (4401).
+    #[error("invalid conversation id")]
+    Conversation,
+    /// The text is longer than ids of this type may be (4318).
+    #[error("over the limit {limit} ({max})")]
+    TooLong {
+        /// The name of the limit.
+        limit: &'static str,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The text is empty or has control characters (4114).
+    #[error("empty, or with control characters")]
+    Malformed,
+}
 
 /// Bytes that a peer id may have at most, whatever its characters: four for each of the V1 guide's fifty.
 pub const PEER_ID_BYTES_MAX: usize = 200;
@@ -27,23 +49,19 @@ impl PeerId {
     /// Parses an id by the first generation's rule.
     ///
     /// # Errors
-    /// [`Error::InvalidPeerId`] (4103).
-    pub fn new(id: &str) -> Result<Self, Error> {
+    /// [`IdError::Peer`] (4103).
+    pub fn new(id: &str) -> Result<Self, IdError> {
         Self::with_max(id, Self::CHARS_MAX)
     }
 
     /// Parses an id of at most `chars_max` characters and [`PEER_ID_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidPeerId`] (4103).
-    pub fn with_max(id: &str, chars_max: usize) -> Result<Self, Error> {
+    /// [`IdError::Peer`] (4103).
+    pub fn with_max(id: &str, chars_max: usize) -> Result<Self, IdError> {
         let fits = !id.is_empty() && id.len() <= PEER_ID_BYTES_MAX && id.chars().count() <= chars_max;
         let trimmed = id.trim().len() == id.len();
-        if fits && trimmed && !id.chars().any(is_invisible) {
-            Ok(Self(Arc::from(id)))
-        } else {
-            Err(Error::InvalidPeerId)
-        }
+        if fits && trimmed && !id.chars().any(is_invisible) { Ok(Self(Arc::from(id))) } else { Err(IdError::Peer) }
     }
 
     /// The id as text.
@@ -105,10 +123,10 @@ impl ConversationId {
     /// Takes an id that a client names.
     ///
     /// # Errors
-    /// [`Error::InvalidTarget`] (4401) where no conversation can have this id.
-    pub fn new(id: &str) -> Result<Self, Error> {
+    /// [`IdError::Conversation`] (4401) where no conversation can have this id.
+    pub fn new(id: &str) -> Result<Self, IdError> {
         if id.is_empty() || id.len() > Self::BYTES_MAX || id.chars().any(is_invisible) {
-            Err(Error::no_target())
+            Err(IdError::Conversation)
         } else {
             Ok(Self(Arc::from(id)))
         }
@@ -170,16 +188,16 @@ macro_rules! short_text {
             /// Parses the text.
             ///
             /// # Errors
-            /// [`Error::OverLimit`] (4318) where it is too long, [`Error::Unparseable`] (4114) where it is empty or has
+            /// [`IdError::TooLong`] (4318) where it is too long, [`IdError::Malformed`] (4114) where it is empty or has
             /// control characters.
-            pub fn new(text: &str) -> Result<Self, Error> {
+            pub fn new(text: &str) -> Result<Self, IdError> {
                 if text.len() > Self::BYTES_MAX {
-                    Err(Error::OverLimit {
+                    Err(IdError::TooLong {
                         limit: concat!(stringify!($name), "::BYTES_MAX"),
                         max: Self::BYTES_MAX as u64,
                     })
                 } else if text.is_empty() || text.chars().any(char::is_control) {
-                    Err(Error::Unparseable)
+                    Err(IdError::Malformed)
                 } else {
                     Ok(Self(Arc::from(text)))
                 }
@@ -314,6 +332,30 @@ impl fmt::Display for Ticket {
     }
 }
 
+/// The secret by which a session is resumed: 128 random bits in 32 hex digits, good once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResumeToken(pub(crate) String);
+
+impl ResumeToken {
+    /// Takes a token that a client hands back; a malformed one is merely unknown.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.chars().take(64).collect())
+    }
+
+    /// The token as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResumeToken(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,8 +364,8 @@ mod tests {
     fn peer_ids_end_at_fifty_characters_of_any_size() {
         assert!(PeerId::new(&"a".repeat(50)).is_ok());
         assert!(PeerId::new(&"\u{1F600}".repeat(50)).is_ok());
-        assert_eq!(PeerId::new(&"a".repeat(51)), Err(Error::InvalidPeerId));
-        assert_eq!(PeerId::new(""), Err(Error::InvalidPeerId));
+        assert_eq!(PeerId::new(&"a".repeat(51)), Err(IdError::Peer));
+        assert_eq!(PeerId::new(""), Err(IdError::Peer));
         assert!(PeerId::with_max(&"a".repeat(64), 64).is_ok());
         assert!(PeerId::with_max(&"\u{1F600}".repeat(51), 64).is_err(), "200 bytes at most");
     }
@@ -342,7 +384,7 @@ mod tests {
             "a\u{3000}",
             "\u{e0041}",
         ] {
-            assert_eq!(PeerId::new(bad), Err(Error::InvalidPeerId), "{bad:?}");
+            assert_eq!(PeerId::new(bad), Err(IdError::Peer), "{bad:?}");
         }
         for good in ["a:b", "a.b", "*", ">", "a b", "a/b", "\u{e9}", "e\u{301}", "\u{6c64}\u{59c6}"] {
             assert_eq!(PeerId::new(good).unwrap().as_str(), good);

@@ -26,18 +26,23 @@
 //!
 //! # The map of the house
 //!
-//! A file imports from floors below its own, or from its own folder; `tests/it/floors.rs` holds that, and names the few
-//! neighbours that know each other.
+//! A file imports only from floors below its own, or from its own folder, and inside the engine calls only downwards;
+//! `tests/it/floors.rs` holds both, with a finer order inside *ground* and *words*.
 //!
 //! | floor | room | what lives there |
 //! |---|---|---|
-//! | 0 | [`time`], [`store`], [`record`], `keys`, `slots`, `table`, `cursor` | [`Timestamp`] and the [`Clock`] of hosts; the narrow store trait and its implementations; stored records; numbers and tables, no word of the domain |
-//! | 1 | [`id`], [`error`], `timers` | parsed ids; one error with the documented codes; the reasons to wake |
-//! | 2 | [`config`], [`signature`], [`filter`], `peer`, `recent` | limits with their reasons; rules and data that know ids alone |
-//! | 3 | [`message`], [`mod@conversation`], [`request`], [`output`], [`hooks`], `session`, `log`, `retry` | the nouns and their words: `Draft` becomes `Message`, the verbs as data, work for the host, questions |
-//! | 4 | [`connection`] with a file for each wire format, `gate` | sans-IO: bytes in, requests out, updates in, bytes out; what holds outputs back until the store has them |
-//! | 5 | [`Engine`], a file for each verb under `engine/` | open, watch, send, receipts, members, conversations, catch-up, history, park (deferred hooks), expire, commit, load |
-//! | 6 | [`hub`] | the thread-safe face |
+//! | ground | [`time`], `timers`, `slots`, `table`, `runs`, `cursor` | [`Timestamp`] and the [`Clock`] of hosts; the reasons to wake; numbers and tables |
+//! | words | [`id`], [`error`], [`config`], [`mod@conversation`], [`message`], [`page`], [`request`], [`update`], [`event`], [`output`], [`hooks`] | what is said: to the engine, to a client, to the host; limits with their reasons; one error with the documented codes |
+//! | rules | [`signature`], [`filter`], [`store`] | who may, what is masked, and the narrow store trait with its implementations |
+//! | rows | [`record`], `keys`, `rows` | what is stored: envelope, keys, one struct a kind of row |
+//! | log | `log` | one conversation's log: entries, views, reads |
+//! | state | `state`, a file for each noun | peer, conversation, session, parked, reads, retry, recent |
+//! | gate | `gate` | what is staged, and what waits for it |
+//! | engine, parts | `engine::parts` | what several verbs need: limits, lookup, audience, presence, cursors, signed, push … |
+//! | engine, verbs | `engine::verbs` | open, close, watch, send, members, conversations, receipts, history: check, decide, stage, emit |
+//! | engine, flow | `engine::flow` | what joins verbs and time: dispatch, attach, catch-up, commit, load, read, park, expire |
+//! | wire | [`connection`] with a folder for each wire format | sans-IO: bytes in, requests out, updates in, bytes out |
+//! | hub | [`hub`] | the thread-safe face |
 //!
 //! # Where a rule comes from
 //!
@@ -50,6 +55,7 @@ pub mod connection;
 pub mod conversation;
 mod cursor;
 pub mod error;
+pub mod event;
 pub mod filter;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
@@ -62,39 +68,42 @@ mod keys;
 mod log;
 pub mod message;
 pub mod output;
-mod peer;
+pub mod page;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod probes;
-mod recent;
 pub mod record;
 pub mod request;
-mod retry;
-mod session;
+mod rows;
+mod runs;
 pub mod signature;
 mod slots;
+mod state;
 pub mod store;
 mod table;
 pub mod time;
 mod timers;
+pub mod update;
 
 mod engine;
 
 pub use config::{Alarms, Config, ConfigError, HistoryScope, SignatureChecks};
-pub use connection::{Action, ClientConnection, Connection, ConnectionConfig, Framing, ServerFrame, Transmit, Wire};
-pub use conversation::{ConversationInfo, ConversationKind};
+pub use connection::{
+    Action, ClientConnection, Connection, ConnectionConfig, FrameKind, Framing, ServerFrame, Transmit, Wire,
+};
+pub use conversation::{Attributes, ConversationInfo, ConversationKind};
 pub use engine::{Commit, Committed, Engine, Metrics, Read, ReadDone, StartError};
 pub use error::{Advice, Error};
+pub use event::{Event, HookFault, Measure, OfflineReason};
 pub use hooks::{
     Answer, Hooks, Interests, MessageReceived, NoHooks, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
 };
-pub use hub::{DrainState, Hub, HubConfig, SessionHandle};
-pub use id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken, SessionId, Tag, Ticket};
+pub use hub::{DrainState, Hub, HubConfig, SessionHandle, WeakHub};
+pub use id::{ConversationId, DeviceId, IdError, MessageId, PeerId, ResumeToken, RetryToken, SessionId, Tag, Ticket};
 pub use message::{Accepted, Content, Draft, Message, Target};
-pub use output::{
-    Audience, Class, Deliver, Event, Gap, GapCause, HookFault, Measure, MembershipChange, OfflineReason, Opened,
-    Output, Push, PushRecipient, Reply, SessionRef, Unread, Update,
-};
-pub use request::{Attributes, Bound, Create, Credentials, Open, Order, Page, Request, ResumeToken, Shape};
+pub use output::{Audience, Class, Deliver, Output, Push, PushRecipient, SessionRef};
+pub use page::{Bound, Order, Page};
+pub use request::{Create, Credentials, Open, Request, Shape};
 pub use signature::Signature;
 pub use time::{Clock, Timestamp};
+pub use update::{Gap, GapCause, MembershipChange, Opened, Reply, Unread, Update};

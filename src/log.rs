@@ -7,15 +7,16 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::cursor::{Cursor, Runs};
+use crate::cursor::Cursor;
 use crate::id::{MessageId, PeerId};
 use crate::keys;
 use crate::message::{Content, Message};
-use crate::output::GapCause;
+use crate::page::{Bound, Order, Page};
 use crate::record::{BorrowDecode, Chunk, Encode, Kind, RecordError};
-use crate::request::{Bound, Order, Page};
+use crate::runs::Runs;
 use crate::store::{Direction, Store, StoreError};
 use crate::time::Timestamp;
+use crate::update::GapCause;
 
 const RECEIPT: u8 = 1;
 const BINARY: u8 = 2;

@@ -455,8 +455,9 @@ impl<'a> BorrowReader<'a> for Input<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[derive(Clone, Debug, PartialEq, bincode::Encode, bincode::BorrowDecode)]
     struct Sample<'a> {

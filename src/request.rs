@@ -3,13 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId, Tag};
+use crate::conversation::Attributes;
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId, ResumeToken, Tag};
 use crate::message::Draft;
+use crate::page::Page;
 use crate::signature::Signature;
-use crate::time::Timestamp;
-
-/// Custom attributes of a conversation, as JSON.
-pub type Attributes = serde_json::Map<String, serde_json::Value>;
 
 /// How a peer proves who it is. `Debug` shows no secret.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -33,30 +31,6 @@ impl std::fmt::Debug for Credentials {
             Self::Account(_) => f.write_str("Account(..)"),
             Self::Token(token) => f.debug_tuple("Token").field(token).finish(),
         }
-    }
-}
-
-/// The secret by which a session is resumed: 128 random bits in 32 hex digits, good once.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ResumeToken(pub(crate) String);
-
-impl ResumeToken {
-    /// Takes a token that a client hands back; a malformed one is merely unknown.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.chars().take(64).collect())
-    }
-
-    /// The token as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for ResumeToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ResumeToken(..)")
     }
 }
 
@@ -131,61 +105,6 @@ impl Create {
     #[must_use]
     pub fn new(shape: Shape, members: Vec<PeerId>) -> Self {
         Self { shape, members, name: None, attributes: Attributes::new(), signature: None }
-    }
-}
-
-/// Where a page of history starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// The message's time.
-    pub timestamp: Timestamp,
-    /// The message's id, to tell apart messages of one millisecond. Without one the whole millisecond is excluded.
-    pub id: Option<MessageId>,
-    /// Whether the message itself belongs to the page.
-    pub included: bool,
-}
-
-/// The order in which history is paged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// From the start bound towards older messages.
-    #[default]
-    NewestFirst,
-    /// From the start bound towards newer messages.
-    OldestFirst,
-}
-
-/// A page of history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Where to begin; none is the newest or the oldest message, by the order.
-    pub start: Option<Bound>,
-    /// Where to end at the latest.
-    pub end: Option<Bound>,
-    /// In which order.
-    pub order: Order,
-    /// How many messages at most: 1 to 1,000.
-    pub limit: usize,
-}
-
-impl Page {
-    /// The newest `limit` messages.
-    #[must_use]
-    pub const fn newest(limit: usize) -> Self {
-        Self { start: None, end: None, order: Order::NewestFirst, limit }
-    }
-
-    /// The oldest `limit` messages.
-    #[must_use]
-    pub const fn oldest(limit: usize) -> Self {
-        Self { start: None, end: None, order: Order::OldestFirst, limit }
-    }
-
-    /// The same, beginning after (or before, by the order) the message with this time and id.
-    #[must_use]
-    pub const fn after(mut self, timestamp: Timestamp, id: MessageId) -> Self {
-        self.start = Some(Bound { timestamp, id: Some(id), included: false });
-        self
     }
 }
 

@@ -12,8 +12,9 @@ mod fan_out;
 mod hosts;
 mod pairs;
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
 
 fn settings() -> Criterion {
     Criterion::default().sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3))

@@ -17,11 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
-use switchboard::{ClientConnection, Clock, Framing, Timestamp};
-
 use client::{Client, End};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use settings::Settings;
+use switchboard::{ClientConnection, Clock, Framing, Timestamp};
 
 /// How long the first attempt to connect again waits, and the longest wait: it doubles each time.
 const RETRY_AFTER: Duration = Duration::from_millis(250);

@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -175,7 +174,7 @@ fn check(workload: Workload, durability: Durability, folder: &Path, told: &Told,
         (0..PEERS).for_each(|number| check_backlog(&hub, number, &logs, told, name));
     }
     check_goes_on(&hub, &logs, name);
-    let report = hub.shut_down(SOON);
+    let report = hub.shut_down(SOON).unwrap();
     assert!(report.committed && report.store.is_ok(), "{name}: {report:?}");
     ids.len()
 }

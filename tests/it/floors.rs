@@ -1,35 +1,31 @@
-//! The floors of the house: a file imports only from floors below its own, or from its own folder.
+//! The floors of the house: a file imports only from floors below its own, or from its own folder; and the three floors of
+//! the engine call only downwards. `src/lib.rs` shows the same floors as a map.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every file of the library's root, or folder of such a file, with the floor that it stands on.
-const FLOORS: &[(u8, &[&str], &str)] = &[
+/// The floors from the ground up: what stands on each, by the name of its root file or folder, and why it stands there.
+const FLOORS: &[(&[&str], &str)] = &[
     (
-        0,
-        &["time", "slots", "table", "cursor", "keys", "record", "store"],
-        "numbers, tables and bytes: no word of the domain",
+        &["time", "slots", "table", "runs", "record", "store"],
+        "ground: numbers, tables and bytes, no word of the domain",
     ),
-    (1, &["id", "timers"], "parsed ids, whose refusal is the one error; deadlines"),
-    (1, &["error"], "the codes; an error names the peers that failed, an id is refused with an error: one floor"),
-    (2, &["config", "signature", "filter", "recent", "peer"], "rules and data that know ids alone"),
+    (&["timers", "cursor", "keys", "id", "config"], "ground: deadlines, cursors, keys; words: parsed ids and limits"),
     (
-        3,
-        &["message", "conversation", "request", "output", "hooks", "session", "retry", "log"],
-        "the nouns and their words: \
-        a message knows its conversation's kind, a conversation its log, a log its messages and what a gap is called",
+        &["error", "filter", "rows"],
+        "words: the codes, for which an id is refused; rules that know ids alone; stored rows",
     ),
-    (4, &["gate", "connection"], "what holds outputs back, and what writes them for a wire"),
-    (5, &["engine"], "the verbs join the nouns"),
-    (6, &["hub"], "the face for many threads"),
-];
-
-/// Pairs on one floor that may import each other, with the reason. No other two may.
-const NEIGHBOURS: &[(&str, &str, &str)] = &[
-    ("error", "id", "an error names peers; parsing an id fails with an error"),
-    ("conversation", "message", "a message carries its conversation's kind; a conversation keeps the tail of its log"),
-    ("conversation", "output", "an update carries a conversation's fields; a conversation keeps its audience"),
+    (&["signature", "conversation", "page"], "words: a conversation's kind and fields; rules: who may"),
+    (&["message"], "words: a message names its conversation's kind"),
+    (&["request", "update", "hooks"], "words: what is said to the engine and to a client; questions to the host"),
+    (&["event"], "words: what the host is told, the answers to what it asked among them"),
+    (&["output"], "words: work for the host carries updates and events"),
+    (&["log"], "one conversation's log: entries are messages, what cannot be read is a gap"),
+    (&["state"], "the nouns"),
+    (&["gate", "connection"], "what is staged and what waits for it; the wire, which knows words alone"),
+    (&["engine"], "the verbs join the nouns"),
+    (&["hub"], "the face for many threads"),
 ];
 
 /// Probes for measurements and the bodies of the fuzz targets stand outside the house.
@@ -122,9 +118,9 @@ fn exports() -> BTreeMap<String, String> {
     exports
 }
 
-fn floor_of(house: &str) -> u8 {
-    let row = FLOORS.iter().find(|(_, houses, _)| houses.contains(&house));
-    row.unwrap_or_else(|| panic!("{house} has no floor: give it one in tests/it/floors.rs")).0
+fn floor_of(house: &str) -> usize {
+    let floor = FLOORS.iter().position(|(houses, _)| houses.contains(&house));
+    floor.unwrap_or_else(|| panic!("{house} has no floor: give it one in tests/it/floors.rs"))
 }
 
 #[test]
@@ -133,8 +129,8 @@ fn every_file_imports_from_below() {
     let mut wrong = Vec::new();
     for file in files().iter().filter(|file| !OUTSIDE.contains(&file.house.as_str())) {
         for import in imports(&file.code, &exports) {
-            if import != file.house && floor_of(&import) > floor_of(&file.house) {
-                wrong.push(format!("{} imports {import}, which stands above it", file.path.display()));
+            if import != file.house && floor_of(&import) >= floor_of(&file.house) {
+                wrong.push(format!("{} imports {import}, which does not stand below it", file.path.display()));
             }
         }
     }
@@ -142,35 +138,88 @@ fn every_file_imports_from_below() {
 }
 
 #[test]
-fn no_two_files_import_each_other_but_the_neighbours_named() {
-    let exports = exports();
-    let mut edges: BTreeSet<(String, String)> = BTreeSet::new();
-    for file in files().into_iter().filter(|file| !OUTSIDE.contains(&file.house.as_str())) {
-        let imports = imports(&file.code, &exports).into_iter().filter(|import| *import != file.house);
-        edges.extend(imports.map(|import| (file.house.clone(), import)));
+fn every_floor_is_taken_and_every_reason_given() {
+    let houses: BTreeSet<String> = files().into_iter().map(|file| file.house).collect();
+    for house in FLOORS.iter().flat_map(|(houses, _)| houses.iter()) {
+        assert!(houses.contains(*house), "{house} is gone");
     }
-    let mutual: Vec<_> = edges.iter().filter(|(a, b)| a < b && edges.contains(&(b.clone(), a.clone()))).collect();
-    let named: Vec<_> = NEIGHBOURS.iter().map(|(a, b, _)| ((*a).to_owned(), (*b).to_owned())).collect();
-    let unnamed: Vec<_> = mutual.iter().filter(|pair| !named.contains(pair)).collect();
-    assert!(unnamed.is_empty(), "import each other: {unnamed:?}");
-    let gone: Vec<_> = named.iter().filter(|pair| !mutual.contains(pair)).collect();
-    assert!(gone.is_empty(), "no longer import each other, so need no exception: {gone:?}");
+    assert!(FLOORS.iter().all(|(_, reason)| !reason.is_empty()));
+}
+
+/// The floors of the engine, from below: a part calls parts, a verb calls parts and its own file, flow calls all.
+const ENGINE: &[&str] = &["parts", "verbs", "flow"];
+
+/// Where a file of the engine stands, by its path below `src`.
+fn engine_floor(path: &Path) -> Option<usize> {
+    let floor = path.strip_prefix("engine").ok()?.iter().next()?.to_str()?;
+    ENGINE.iter().position(|name| floor.trim_end_matches(".rs") == *name)
+}
+
+/// The methods that a file gives the engine.
+fn methods(code: &str) -> BTreeSet<String> {
+    let names = code.split("\n    ").filter_map(|line| {
+        let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ").trim_start_matches("const ");
+        Some(first_word(line.strip_prefix("fn ")?))
+    });
+    names.collect()
+}
+
+/// The methods that a file calls on the engine, whatever it calls it, by `Self::` too.
+fn calls(code: &str) -> BTreeSet<String> {
+    let joined: String = code.split_whitespace().collect::<Vec<_>>().join(" ").replace(" .", ".");
+    let mut called = BTreeSet::new();
+    for name in ["self.", "engine.", "Self::", "Engine::"] {
+        for rest in joined.split(name).skip(1) {
+            let method = first_word(rest);
+            if rest[method.len()..].starts_with('(') {
+                called.insert(method);
+            }
+        }
+    }
+    called
 }
 
 #[test]
-fn every_floor_is_taken_and_every_reason_given() {
-    let houses: BTreeSet<String> = files().into_iter().map(|file| file.house).collect();
-    for house in FLOORS.iter().flat_map(|(_, houses, _)| houses.iter()) {
-        assert!(houses.contains(*house), "{house} is gone");
+fn the_engine_calls_downwards() {
+    let engine: Vec<(File, usize)> =
+        files().into_iter().filter_map(|file| engine_floor(&file.path).map(|floor| (file, floor))).collect();
+    let mut home = BTreeMap::new();
+    for (file, floor) in &engine {
+        for method in methods(&file.code) {
+            home.insert(method, (file.path.clone(), *floor));
+        }
     }
-    assert!(FLOORS.iter().all(|(_, _, reason)| !reason.is_empty()));
+    let mut wrong = Vec::new();
+    for (file, floor) in &engine {
+        for called in calls(&file.code) {
+            let Some((path, below)) = home.get(&called).filter(|(path, _)| *path != file.path) else { continue };
+            let is_verb_of_another = *below == 1 && *floor == 1;
+            if below > floor || is_verb_of_another {
+                wrong.push(format!("{} calls {called}, which is at home in {}", file.path.display(), path.display()));
+            }
+        }
+        for (name, above) in ENGINE.iter().zip(0..).filter(|(_, above)| above > floor) {
+            if file.code.contains(&format!("engine::{name}::")) {
+                wrong.push(format!("{} imports from {name}, floor {above} of the engine", file.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn calls_are_read_as_they_are_written() {
+    let code =
+        "impl Engine {\n    pub(crate) fn a(&self) {\n        self\n            .b(1);\n        self.c;\n    }\n}";
+    assert_eq!(methods(code), BTreeSet::from(["a".to_owned()]));
+    assert_eq!(calls(code), BTreeSet::from(["b".to_owned()]));
 }
 
 /// What only some files may name, with where they are.
 const RESERVED: &[(&str, &[&str])] = &[
     ("bincode", &["record"]),
     ("sled::", &["store", "lib"]),
-    ("serde_json", &["connection", "request", "engine", "filter"]),
+    ("serde_json", &["connection", "conversation", "engine", "filter"]),
     ("std::thread", &["hub", "store"]),
     ("thread::spawn", &["hub", "store"]),
     ("Instant::now", &["time", "hub", "store"]),

@@ -118,7 +118,7 @@ impl Client {
             let found = log.get(usize::try_from(number - 1).unwrap());
             assert_eq!(found, Some(&(number, id, body)), "{number} of {} is lost", log.len());
         }
-        assert!(next.hub.shut_down(HANG).store.is_ok());
+        assert!(next.hub.shut_down(HANG).unwrap().store.is_ok());
     }
 }
 

@@ -1,0 +1,258 @@
+//! Catching up: what a session missed, from the log. Opening and lagging are the same path.
+
+use std::sync::Arc;
+
+use crate::cursor::Cursor;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::event::Event;
+use crate::id::SessionId;
+use crate::log::{Cut, Found, LogReader, Missed, Part, backlog};
+use crate::message::Message;
+use crate::output::{Class, Output, SessionRef};
+use crate::state::reads::Plan;
+use crate::state::session::Flow;
+use crate::store::memory::MemoryStore;
+use crate::time::Timestamp;
+use crate::update::{Gap, GapCause, Update};
+
+/// Messages that a session was given from the log and has not acknowledged, at most: beyond, they come again.
+const GIVEN_MAX: usize = 1_024;
+
+impl Engine {
+    /// The host's outbox for a session had no room for a [`Class::Logged`] or [`Class::Page`] update: from its `position` on
+    /// the session reads from the log, once [`drained`](Self::drained) says that there is room. Until [`Output::Live`] the
+    /// host drops what is logged.
+    pub fn overflowed(&mut self, session: SessionId, position: u64, now: Timestamp) {
+        self.advance(now);
+        let Some(slot) = self.sessions.find(session) else { return };
+        let from = match self.sessions[slot].flow {
+            Flow::Live => position,
+            Flow::Lagging(before) => position.min(before),
+            // The read that is under way began before this position.
+            Flow::Reading => return,
+        };
+        self.sessions[slot].flow = Flow::Lagging(from);
+        self.forget_reach(self.sessions[slot].peer);
+    }
+
+    /// The host's outbox for a lagging session has room for `room` updates.
+    pub fn drained(&mut self, session: SessionId, room: usize, now: Timestamp) {
+        self.advance(now);
+        let Some(slot) = self.sessions.find(session) else { return };
+        if let Flow::Lagging(position) = self.sessions[slot].flow {
+            self.read_on(slot, position, room.max(1));
+        }
+    }
+
+    /// Plans the next read for a lagging session.
+    fn read_on(&mut self, slot: u32, position: u64, max: usize) {
+        let session = &mut self.sessions[slot];
+        session.flow = Flow::Reading;
+        session.catch_up = session.catch_up.wrapping_add(1);
+        let (peer, reference) = (session.peer, self.sessions.reference(slot));
+        let parts = self.parts(peer, slot, Some(position));
+        let plan = Plan::Lag { session: reference, head: self.position, who: self.reader(peer), parts, position, max };
+        self.reads.plan(plan);
+    }
+
+    /// Starts the catch-up of a session that has just opened; where nothing waits, or memory has it, at once.
+    pub(crate) fn begin_backlog(&mut self, slot: u32) {
+        let (peer, session) = (self.sessions[slot].peer, self.sessions.reference(slot));
+        let parts = self.parts(peer, slot, None);
+        let head = self.position;
+        let cutoff = self.deletion_before(self.config.offline_after);
+        let max = self.config.offline_messages_max;
+        let who = self.reader(peer);
+        if parts.iter().all(|part| part.from > part.view.durable) {
+            // Nothing of it is in the store: an empty one will do.
+            let nothing = MemoryStore::new();
+            let found = backlog(&mut LogReader::new(&nothing), &who, &parts, max, cutoff);
+            self.give_backlog(session, head, found.unwrap_or_default());
+        } else {
+            self.reads.plan(Plan::Backlog { session, head, who, parts, cutoff, max });
+        }
+    }
+
+    /// What a session has not received, log by log: since its device's cursors, or for a lagging one everything from
+    /// `position` on.
+    fn parts(&self, peer: u32, slot: u32, position: Option<u64>) -> Vec<Part> {
+        let held = &self.peers[peer];
+        let device = held.device(self.sessions[slot].rare.device.as_ref());
+        let mut parts = Vec::new();
+        for &conversation in &held.conversations {
+            let Some(member) = self.conversations[conversation].members.get(&peer) else { continue };
+            let log = &self.conversations[conversation];
+            if log.last_position < position.unwrap_or_default() {
+                continue;
+            }
+            let cursor = match position {
+                Some(_) => Cursor::default(),
+                None => self.cursor(peer, device, conversation),
+            };
+            if cursor.received >= log.last_number {
+                continue;
+            }
+            for (first, last) in member.ranges(log.last_number) {
+                let from = first.max(cursor.received + 1);
+                if from <= last {
+                    parts.push(Part { view: log.view(conversation), from, to: last, cursor: cursor.clone() });
+                }
+            }
+        }
+        parts
+    }
+
+    /// Gives a session its offline queue: what was cut off first, then the messages, then it is live.
+    pub(crate) fn give_backlog(&mut self, session: SessionRef, head: u64, mut missed: Missed) {
+        if !self.is_reading(session) {
+            return;
+        }
+        missed.messages.extend(self.newer_than(session.slot, head));
+        let over = missed.messages.len().saturating_sub(self.config.offline_messages_max);
+        for (slot, found) in missed.messages.drain(..over) {
+            missed.cuts.push(Cut { slot, from: found.number(), to: found.number(), count: 1, cause: GapCause::Limit });
+        }
+        self.give_cuts(session, missed.cuts);
+        self.give_messages(session, missed.messages);
+        self.go_live(session);
+    }
+
+    /// Gives a lagging session the next of what it missed; it is live where that was all.
+    pub(crate) fn give_missed(&mut self, session: SessionRef, head: u64, max: usize, mut missed: Missed) {
+        if !self.is_reading(session) {
+            return;
+        }
+        if missed.more_from.is_none() {
+            missed.messages.extend(self.newer_than(session.slot, head));
+            if missed.messages.len() > max {
+                missed.more_from = Some(missed.messages[max].1.position());
+                missed.messages.truncate(max);
+            }
+        }
+        let mine = std::mem::take(&mut self.sessions[session.slot].rare.sent_while_lagging);
+        missed.messages.retain(|(_, found)| !mine.contains(&found.position()));
+        let nothing = missed.messages.is_empty();
+        self.give_cuts(session, missed.cuts);
+        self.give_messages(session, missed.messages);
+        match missed.more_from {
+            None => self.go_live(session),
+            Some(position) => {
+                let slot = session.slot;
+                self.sessions[slot].rare.sent_while_lagging = mine.into_iter().filter(|p| *p >= position).collect();
+                if nothing {
+                    self.read_on(slot, position, max);
+                } else {
+                    self.sessions[slot].flow = Flow::Lagging(position);
+                }
+            }
+        }
+    }
+
+    fn is_reading(&self, session: SessionRef) -> bool {
+        let held = self.sessions.get(session.slot);
+        held.is_some_and(|held| held.generation == session.generation && held.flow == Flow::Reading)
+            && self.sessions.find(self.sessions.id(session.slot)).is_some()
+    }
+
+    /// Messages that were accepted while a read was under way, oldest first.
+    fn newer_than(&self, slot: u32, head: u64) -> Vec<(u32, Found)> {
+        let peer = self.sessions[slot].peer;
+        let who = self.reader(peer);
+        let device = self.sessions[slot].rare.device.as_ref();
+        let device = self.peers[peer].device(device);
+        let mut newer = Vec::new();
+        for &conversation in &self.peers[peer].conversations {
+            let log = &self.conversations[conversation];
+            let Some(member) = log.members.get(&peer).filter(|_| log.last_position > head) else { continue };
+            let cursor = self.cursor(peer, device, conversation);
+            let ranges: Vec<_> = member.ranges(log.last_number).collect();
+            for message in log.tail.iter().rev().take_while(|message| message.position > head) {
+                let number = message.number.unwrap_or_default();
+                let found = Found::Shared(Arc::clone(message));
+                let inside = ranges.iter().any(|range| (range.0..=range.1).contains(&number));
+                if inside && !cursor.has(number) && found.is_for(&who) && !message.deleted {
+                    newer.push((conversation, found));
+                }
+            }
+        }
+        newer.sort_by_key(|(_, found)| found.position());
+        newer
+    }
+
+    /// Tells a session what it will not get. That counts as acknowledged.
+    fn give_cuts(&mut self, session: SessionRef, mut cuts: Vec<Cut>) {
+        cuts.sort_by_key(|cut| (cut.slot, cut.from));
+        cuts.dedup_by(|next, cut| {
+            let joins = next.slot == cut.slot && next.cause == cut.cause && next.from <= cut.to + 1;
+            if joins {
+                cut.to = cut.to.max(next.to);
+                cut.count += next.count;
+            }
+            joins
+        });
+        let peer = self.sessions[session.slot].peer;
+        let dropped: u64 = cuts.iter().map(|cut| cut.count).sum();
+        for cut in cuts {
+            let conversation = self.conversations.get(cut.slot).map(|conversation| conversation.id.clone());
+            self.acknowledge_range(session.slot, cut.slot, cut.from, cut.to);
+            let gap = Gap { conversation, from: cut.from, to: cut.to, count: cut.count, cause: cut.cause };
+            self.deliver(session, Update::Gap(gap), Class::Reply);
+        }
+        if dropped > 0 {
+            let peer = self.peers[peer].id.clone();
+            self.alarms.offline_dropped += dropped;
+            self.tell(Event::OfflineDropped { peer, count: dropped });
+        }
+    }
+
+    fn give_messages(&mut self, session: SessionRef, messages: Vec<(u32, Found)>) {
+        let catch_up = self.sessions[session.slot].catch_up;
+        let opened_at = self.sessions[session.slot].opened_at;
+        for (slot, found) in messages {
+            let Some(message) = self.share(slot, found) else { continue };
+            self.note_given(session.slot, slot, &message);
+            if message.from == self.peers[self.sessions[session.slot].peer].id {
+                self.count_copy(session.slot, slot, message.number.unwrap_or_default());
+            }
+            let position = message.position;
+            let update = Update::Message { offline: position <= opened_at, message };
+            self.deliver(session, update, Class::Page { position, catch_up });
+        }
+    }
+
+    /// Remembers what a session was given, so that its acknowledgement is understood.
+    fn note_given(&mut self, session: u32, conversation: u32, message: &Message) {
+        let at = self.whereabouts(conversation, message);
+        let given = &mut self.sessions[session].rare.given;
+        if given.len() < GIVEN_MAX {
+            given.insert(message.id, at);
+        }
+    }
+
+    /// From here on the session gets what is logged directly.
+    fn go_live(&mut self, session: SessionRef) {
+        let slot = session.slot;
+        self.sessions[slot].flow = Flow::Live;
+        let catch_up = self.sessions[slot].catch_up;
+        let id = self.sessions.id(slot);
+        self.gate.emit(Output::Live { session: id, catch_up });
+        self.forget_reach(self.sessions[slot].peer);
+    }
+
+    /// A read failed: whoever waits for it is told, or tries again later.
+    pub(crate) fn read_failed(&mut self, plan: Plan) {
+        match plan {
+            Plan::Backlog { session, .. } if self.is_reading(session) => {
+                // Its acknowledged cursors stand: the session is closed, and an open later reads again.
+                self.close_failed(session.slot, Error::Internal);
+            }
+            Plan::Lag { session, position, .. } if self.is_reading(session) => {
+                self.sessions[session.slot].flow = Flow::Lagging(position);
+                self.close_failed(session.slot, Error::Internal);
+            }
+            Plan::History { actor, .. } | Plan::Scope { actor, .. } => self.reply_now(actor, Err(Error::Internal)),
+            Plan::Backlog { .. } | Plan::Lag { .. } | Plan::Trim { .. } | Plan::Expire { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What time takes away: expired conversations, former members, old messages, tokens and nonces, a bounded step at a time.
+
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::keys;
+use crate::log::LogView;
+use crate::state::reads::{Plan, STEP};
+use crate::time::Timestamp;
+use crate::timers::Timer;
+
+/// How often the sweep looks for what is old.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How soon it goes on where there was more.
+const SWEEP_AGAIN: Duration = Duration::from_millis(10);
+
+impl Engine {
+    pub(crate) fn start_timers(&mut self) {
+        self.timers.set(Timer::Sweep, self.now + SWEEP_EVERY);
+        self.timers.set(Timer::Alarms, self.now + Duration::from_secs(60));
+        let temporary: Vec<(u32, Timestamp)> = self
+            .conversations
+            .iter()
+            .filter_map(|(slot, conversation)| Some((slot, conversation.expires_at?)))
+            .collect();
+        for (slot, at) in temporary {
+            self.timers.set(Timer::Temporary(slot), at);
+        }
+        if !self.index.entries.is_empty() {
+            self.timers.set(Timer::Cursors, self.now + self.config.cursors_every);
+        }
+    }
+
+    /// One bounded step of sweeping.
+    pub(crate) fn sweep(&mut self) {
+        let mut more = false;
+        if !self.time_in_doubt {
+            let limit = self.now - self.config.retry_token_after;
+            more |= self.retry_tokens.expire(limit, STEP);
+            more |= self.nonces.expire(self.now, STEP) == STEP;
+            more |= self.sweep_former();
+            more |= self.plan_trims();
+            self.reads.plan(Plan::Expire {
+                now: self.now,
+                tokens_before: limit,
+                index_before: self.config.retention_age.map(|age| self.now - age),
+            });
+        }
+        self.timers.set(Timer::Sweep, self.now + if more { SWEEP_AGAIN } else { SWEEP_EVERY });
+    }
+
+    /// Forgets those who left so long ago that nothing waits for them any more; true where there are more.
+    fn sweep_former(&mut self) -> bool {
+        let limit = self.now - self.config.offline_after;
+        let Some(entry) = self.former.first_entry().filter(|entry| *entry.key() <= limit) else { return false };
+        let (left_at, mut gone) = (*entry.key(), entry.remove());
+        let rest = gone.split_off(gone.len().min(STEP));
+        if !rest.is_empty() {
+            self.former.insert(left_at, rest);
+        }
+        for (slot, peer) in gone {
+            let still_away = self
+                .conversations
+                .get(slot)
+                .and_then(|conversation| conversation.members.get(&peer))
+                .is_some_and(|member| member.left_at == Some(left_at));
+            if still_away {
+                self.conversations[slot].members.remove(&peer);
+                self.peers[peer].forget(slot);
+                self.peers[peer].dirty = true;
+                self.mark_dirty(peer);
+                self.write_member(slot, peer);
+            }
+        }
+        true
+    }
+
+    /// Plans the trimming of some logs; true where there are more to look at.
+    fn plan_trims(&mut self) -> bool {
+        if !self.config.has_retention() {
+            return false;
+        }
+        let cutoff = self.config.retention_age.map(|age| self.now - age);
+        let from = self.trim_next;
+        let due: Vec<u32> =
+            self.conversations.iter().map(|(slot, _)| slot).filter(|slot| *slot >= from).take(STEP).collect();
+        for &slot in &due {
+            let conversation = &self.conversations[slot];
+            let keep = self.config.retention_count.unwrap_or(u64::MAX);
+            let keep_from = (conversation.last_number + 1).saturating_sub(keep).max(conversation.first_number);
+            if keep_from > conversation.first_number || cutoff.is_some() && conversation.durable_number > 0 {
+                let mut view = conversation.view(slot);
+                view.tail.clear();
+                self.reads.plan(Plan::Trim { view, keep_from, cutoff, all: false });
+            }
+        }
+        self.trim_next = due.last().map_or(0, |slot| slot + 1);
+        due.len() == STEP
+    }
+
+    /// Removes old chunks of a log.
+    pub(crate) fn trim(&mut self, slot: u32, number: u64, all: bool, rows: Vec<Vec<u8>>, first_kept: u64) {
+        let again = rows.len() >= STEP;
+        self.drop_rows(rows);
+        if all {
+            if again {
+                self.reads.plan(Plan::Trim { view: LogView::whole(slot, number), keep_from: 0, cutoff: None, all });
+            }
+            return;
+        }
+        let same = self.conversations.get(slot).is_some_and(|conversation| conversation.number == number);
+        if same && first_kept > self.conversations[slot].first_number {
+            self.conversations[slot].first_number = first_kept;
+            self.write_conversation(slot);
+        }
+    }
+
+    /// A temporary conversation is over: it goes, and its messages with it.
+    pub(crate) fn conversation_expired(&mut self, slot: u32) {
+        let expired = self.conversations.get(slot).and_then(|conversation| conversation.expires_at);
+        let Some(at) = expired else { return };
+        if at > self.now {
+            self.timers.set(Timer::Temporary(slot), at);
+            return;
+        }
+        // Its messages go with it, and nothing is deleted by age while the time is in doubt.
+        if self.time_in_doubt {
+            self.timers.set(Timer::Temporary(slot), self.now + SWEEP_EVERY);
+            return;
+        }
+        // Staged messages of it must reach the store before their rows can be removed from there.
+        if self.conversations[slot].durable_number < self.conversations[slot].last_number {
+            self.timers.set(Timer::Temporary(slot), self.now + Duration::from_secs(1));
+            return;
+        }
+        let members: Vec<u32> = self.conversations[slot].members.keys().copied().collect();
+        for peer in members {
+            self.peers[peer].forget(slot);
+            self.peers[peer].dirty = true;
+            self.mark_dirty(peer);
+        }
+        let Some(conversation) = self.conversations.remove(slot) else { return };
+        self.gate.delete(keys::conversation(conversation.number));
+        let view = LogView::whole(slot, conversation.number);
+        self.reads.plan(Plan::Trim { view, keep_from: 0, cutoff: None, all: true });
+    }
+}

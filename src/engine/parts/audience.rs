@@ -1,0 +1,70 @@
+//! Whom a message to a conversation reaches now, and who is in a room.
+
+use std::sync::Arc;
+
+use crate::conversation::ConversationKind;
+use crate::engine::Engine;
+use crate::output::SessionRef;
+use crate::state::actor::Actor;
+use crate::state::conversation::Reach;
+use crate::state::session::Flow;
+
+impl Engine {
+    /// The audiences of a peer's conversations are to be made anew.
+    pub(crate) fn forget_reach(&mut self, peer: u32) {
+        for at in 0..self.peers[peer].conversations.len() {
+            let slot = self.peers[peer].conversations[at];
+            self.conversations[slot].reach = None;
+        }
+    }
+
+    /// Puts a session into a room; it leaves the one it was in.
+    pub(crate) fn enter_room(&mut self, session: u32, slot: u32) {
+        if let Some(before) = self.sessions[session].room.replace(slot) {
+            self.exit_room(session, before);
+        }
+        self.conversations[slot].present.insert(session);
+        self.conversations[slot].reach = None;
+    }
+
+    /// Takes a session out of a room's audience; which room it belongs to is not touched.
+    pub(crate) fn exit_room(&mut self, session: u32, slot: u32) {
+        if self.conversations.get(slot).is_some() {
+            self.conversations[slot].present.remove(&session);
+            self.conversations[slot].reach = None;
+        }
+    }
+
+    /// Whether the actor's session is in a room.
+    pub(crate) fn is_present(&self, actor: Actor, slot: u32) -> bool {
+        actor.session.is_some_and(|session| self.conversations[slot].present.contains(&session.slot))
+    }
+
+    /// The live sessions of some peers, sorted.
+    pub(crate) fn live_sessions(&self, peers: impl Iterator<Item = u32>) -> Vec<SessionRef> {
+        let mut sessions = self.open_sessions(peers);
+        sessions.retain(|session| self.sessions[session.slot].flow == Flow::Live);
+        sessions.dedup();
+        sessions
+    }
+
+    /// Everyone that a message to a conversation goes to; kept while membership and presence stand still.
+    pub(crate) fn reach(&mut self, slot: u32) -> &Reach {
+        if self.conversations[slot].reach.is_none() {
+            let reach = self.make_reach(slot);
+            self.conversations[slot].reach = Some(reach);
+        }
+        self.conversations[slot].reach.as_ref().expect("made just now")
+    }
+
+    fn make_reach(&self, slot: u32) -> Reach {
+        let conversation = &self.conversations[slot];
+        if conversation.kind == ConversationKind::Room {
+            let present = conversation.present.iter().map(|session| self.sessions.reference(*session));
+            return Reach { sessions: Arc::new(present.collect()), away: Arc::default() };
+        }
+        let sessions = self.live_sessions(conversation.active_members());
+        let is_away = |peer: &u32| !self.peers[*peer].is_online() && !self.peers[*peer].logged_out;
+        Reach { sessions: Arc::new(sessions), away: conversation.active_members().filter(is_away).collect() }
+    }
+}

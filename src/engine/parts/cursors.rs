@@ -1,0 +1,108 @@
+//! How far each device has received.
+
+use crate::cursor::Cursor;
+use crate::engine::Engine;
+use crate::id::DeviceId;
+
+impl Engine {
+    /// A device's cursor in a conversation: where a known device has none, the beginning of its membership, for the
+    /// conversation is newer than the device; an unknown device starts at the furthest cursor of its peer.
+    pub(crate) fn cursor(&self, peer: u32, device: Option<usize>, conversation: u32) -> Cursor {
+        let held = &self.peers[peer];
+        let cursor = match device.and_then(|at| held.devices.get(at)) {
+            Some(device) => device.cursors.get(&conversation),
+            None => held.furthest(conversation),
+        };
+        cursor.cloned().unwrap_or_else(|| {
+            let member = self.conversations[conversation].members.get(&peer);
+            Cursor::at(member.and_then(|member| member.spans.first()).map_or(0, |span| span.0))
+        })
+    }
+
+    /// A new member's devices have nothing to receive of what was before: their cursors start here, unless something from an
+    /// earlier membership still waits.
+    pub(crate) fn skip_to(&mut self, peer: u32, slot: u32, last: u64) {
+        let waits = self.conversations[slot].members.get(&peer).is_some_and(|member| member.spans.len() > 1);
+        if waits {
+            return;
+        }
+        for device in &mut self.peers[peer].devices {
+            device.cursors.insert(slot, crate::cursor::Cursor::at(last));
+            device.dirty = true;
+        }
+    }
+
+    pub(crate) fn furthest_cursors(&self, peer: u32) -> rustc_hash::FxHashMap<u32, crate::cursor::Cursor> {
+        let held = &self.peers[peer];
+        let known = held.conversations.iter().filter_map(|slot| Some((*slot, held.furthest(*slot)?.clone())));
+        known.collect()
+    }
+
+    /// Moves the cursor of a session's device over some numbers.
+    pub(crate) fn acknowledge_range(&mut self, session: u32, conversation: u32, first: u64, last: u64) {
+        let peer = self.sessions[session].peer;
+        if self.conversations.get(conversation).is_none() {
+            return;
+        }
+        let Some(at) = self.peers[peer].device(self.sessions[session].rare.device.as_ref()) else { return };
+        self.move_cursor(peer, at, conversation, (first, last));
+        self.peers[peer].devices[at].seen_at = self.now;
+        self.mark_dirty(peer);
+    }
+
+    /// Moves the cursor of one of a peer's devices over the numbers from the first to the second.
+    fn move_cursor(&mut self, peer: u32, at: usize, conversation: u32, numbers: (u64, u64)) {
+        let known = self.peers[peer].devices[at].cursors.contains_key(&conversation);
+        let fresh = if known { Cursor::default() } else { self.cursor(peer, Some(at), conversation) };
+        let device = &mut self.peers[peer].devices[at];
+        let cursor = device.cursors.entry(conversation).or_insert(fresh);
+        cursor.acknowledge(numbers.0, numbers.1, self.config.acknowledged_beyond_max);
+        device.dirty = true;
+    }
+
+    /// What a message changes of cursors and counts: its sender's device has it, nobody it is not for counts it.
+    pub(crate) fn count_message(
+        &mut self,
+        slot: u32,
+        number: u64,
+        sender: u32,
+        device: Option<&DeviceId>,
+        narrowed: Option<&[u32]>,
+    ) {
+        if let Some(member) = self.conversations[slot].members.get_mut(&sender) {
+            if member.read + 1 == number {
+                member.read = number
+            } else {
+                member.uncounted.add(number, number)
+            }
+            self.peers[sender].dirty = true;
+            if let Some(at) = self.peers[sender].device(device) {
+                self.move_cursor(sender, at, slot, (number, number));
+            }
+            self.mark_dirty(sender);
+        }
+        let Some(narrowed) = narrowed else { return };
+        let others: Vec<u32> = self.conversations[slot].active_members().collect();
+        for peer in others.into_iter().filter(|peer| *peer != sender && narrowed.binary_search(peer).is_err()) {
+            if let Some(member) = self.conversations[slot].members.get_mut(&peer) {
+                member.uncounted.add(number, number);
+            }
+            for at in 0..self.peers[peer].devices.len() {
+                self.move_cursor(peer, at, slot, (number, number));
+            }
+            self.peers[peer].dirty = true;
+            self.mark_dirty(peer);
+        }
+    }
+
+    /// A copy of what another device sent is acknowledged by nobody: it counts as received where it is delivered, and so not
+    /// before it is durable. Whoever pauses before gets it again.
+    pub(crate) fn count_copy(&mut self, session: u32, slot: u32, number: u64) {
+        let durable = self.conversations.get(slot).is_none_or(|conversation| number <= conversation.durable_number);
+        if durable {
+            self.acknowledge_range(session, slot, number, number);
+        } else {
+            self.copies.push((self.sessions.reference(session), slot, number));
+        }
+    }
+}

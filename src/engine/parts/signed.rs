@@ -1,0 +1,62 @@
+//! Signatures and their nonces.
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::event::Event;
+use crate::id::PeerId;
+use crate::keys;
+use crate::record::Kind;
+use crate::signature::{Action, KeyId, Signature, UsedNonce};
+use crate::state::actor::Actor;
+
+impl Engine {
+    /// The signature of a group action, where they are on.
+    pub(crate) fn check_group_signature(
+        &mut self,
+        actor: Actor,
+        action: &Action<'_>,
+        signature: Option<&Signature>,
+    ) -> Result<Option<UsedNonce>, Error> {
+        if !self.config.signatures.groups || actor.session.is_none() {
+            return Ok(None);
+        }
+        let me = self.peers[actor.peer].id.clone();
+        let verified = self.verify(action, signature, &me);
+        verified.map(|(nonce, _)| Some(nonce)).ok_or(Error::ConversationSignatureFailed)
+    }
+
+    pub(crate) fn use_up(&mut self, nonce: Option<UsedNonce>) {
+        if let Some(nonce) = nonce {
+            self.use_nonce(nonce);
+        }
+    }
+
+    /// Checks a signature and that its nonce is new. The cause of a refusal goes to the host alone.
+    pub(crate) fn verify(
+        &self,
+        action: &Action<'_>,
+        signature: Option<&Signature>,
+        peer: &PeerId,
+    ) -> Option<(UsedNonce, KeyId)> {
+        let (verifier, signature) = (self.verifier.as_ref()?, signature?);
+        let checked = verifier
+            .verify(action, signature, self.now)
+            .and_then(|verified| Ok((self.nonces.check(peer, &signature.nonce, &verified)?, verified.key)));
+        checked.map_err(|cause| self.alarms.refused(peer, cause)).ok()
+    }
+
+    /// Uses a nonce up, for good.
+    pub(crate) fn use_nonce(&mut self, nonce: UsedNonce) {
+        let nonce = self.nonces.record(nonce);
+        let bytes = nonce.to_bytes();
+        let low = bytes.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        self.put_row(Kind::Nonces, keys::nonce(nonce.until().as_millis(), low), &bytes);
+    }
+
+    /// Tells the host why signatures were refused.
+    pub(crate) fn tell_refused(&mut self) {
+        for (peer, cause) in self.alarms.take_refused() {
+            self.tell(Event::SignatureRefused { peer, cause });
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Sessions come and go: open, pause, resume, close.
+
+use crate::engine::Engine;
+use crate::engine::parts::sessions::hash;
+use crate::error::Error;
+use crate::event::{Event, OfflineReason};
+use crate::id::{PeerId, ResumeToken, Ticket};
+use crate::request::{Credentials, Open};
+use crate::signature::{Action, KeyId, UsedNonce};
+use crate::state::actor::Actor;
+use crate::state::reads::Reads;
+use crate::state::session::{Flow, Session, State};
+use crate::timers::Timer;
+use crate::update::{Opened, Reply};
+
+/// How an open was allowed.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    /// Which nonce it used up, and which key signed it.
+    nonce: Option<UsedNonce>,
+    key: Option<KeyId>,
+    /// The session that its token resumes.
+    resumes: Option<u32>,
+}
+
+impl Engine {
+    pub(crate) fn check_open(&self, open: &Open) -> Result<Admission, Error> {
+        if self.closed {
+            return Err(Error::Closed);
+        }
+        self.check_ids(std::slice::from_ref(&open.peer))?;
+        self.check_watch_list(&open.watch, 0)?;
+        let admission = self.check_credentials(open)?;
+        let known = self.peers.find(&open.peer);
+        if known.is_none() && self.peers.len() >= self.config.peers_max {
+            return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
+        }
+        self.check_session_limits(known, open, &admission)?;
+        // Who resumes comes back by itself, as a reconnect does: neither pushes anybody off.
+        let yields = open.reconnect || admission.resumes.is_some();
+        if yields && known.is_some_and(|peer| self.tag_holder(peer, open, admission.resumes).is_some()) {
+            return Err(Error::SessionConflict);
+        }
+        Ok(admission)
+    }
+
+    fn check_session_limits(&self, known: Option<u32>, open: &Open, admission: &Admission) -> Result<(), Error> {
+        let taken_over = admission.resumes.is_some_and(|slot| self.sessions[slot].state == State::Open);
+        let pushed_off = known.and_then(|peer| self.tag_holder(peer, open, admission.resumes)).is_some();
+        let leaving = usize::from(taken_over || pushed_off);
+        let held = known.map_or(0, |peer| self.peers[peer].sessions.len());
+        if held - leaving.min(held) >= self.config.sessions_max {
+            return Err(Error::OverLimit { limit: "sessions_max", max: self.config.sessions_max as u64 });
+        }
+        if self.sessions.len() >= self.config.all_sessions_max {
+            return Err(Error::OverLimit { limit: "all_sessions_max", max: self.config.all_sessions_max as u64 });
+        }
+        if self.reads.is_full() {
+            return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
+        }
+        Ok(())
+    }
+
+    fn check_credentials(&self, open: &Open) -> Result<Admission, Error> {
+        let must_sign = self.config.signatures.sessions || open.super_peer;
+        match &open.credentials {
+            Credentials::Token(token) => {
+                let slot = self.sessions.by_token.get(&hash(token.as_str())).copied().ok_or(Error::TokenExpired)?;
+                let held = &self.sessions[slot];
+                let same = self.peers[held.peer].id == open.peer && held.rare.device == open.device;
+                let grows = open.super_peer && !held.super_peer;
+                if !same || grows || held.state == State::Opening || self.is_over(slot) {
+                    return Err(Error::TokenExpired);
+                }
+                // A token proves who comes back; whom it newly watches is signed for as ever.
+                let is_watched = |peer: &PeerId| self.peers.find(peer).is_some_and(|peer| held.is_watching(peer));
+                if self.config.signatures.sessions && !open.watch.iter().all(is_watched) {
+                    return Err(Error::SignatureFailed);
+                }
+                Ok(Admission { resumes: Some(slot), key: held.rare.key, nonce: None })
+            }
+            Credentials::Signature(signature) if must_sign || self.verifier.is_some() => {
+                let action = Action::Open { peer: &open.peer, watch: &open.watch, super_peer: open.super_peer };
+                let (nonce, key) = self.verify(&action, Some(signature), &open.peer).ok_or(Error::SignatureFailed)?;
+                Ok(Admission { nonce: Some(nonce), key: Some(key), resumes: None })
+            }
+            Credentials::Account(_) if !open.super_peer => Ok(Admission::default()),
+            Credentials::None | Credentials::Signature(_) | Credentials::Account(_) if must_sign => {
+                Err(Error::SignatureFailed)
+            }
+            Credentials::None | Credentials::Signature(_) | Credentials::Account(_) => Ok(Admission::default()),
+        }
+    }
+
+    /// The other open session that holds the tag that `open` asks for, or that the session has which it resumes. One tag has
+    /// one session, on the same device too.
+    fn tag_holder(&self, peer: u32, open: &Open, resumes: Option<u32>) -> Option<u32> {
+        let kept = || resumes.and_then(|slot| self.sessions[slot].rare.tag.as_ref());
+        let tag = open.tag.as_ref().or_else(kept).filter(|tag| tag.as_str() != "default")?;
+        let holds = |slot: &u32| self.sessions[*slot].rare.tag.as_ref() == Some(tag) && Some(*slot) != resumes;
+        self.peers[peer].sessions.iter().copied().find(holds)
+    }
+
+    /// Makes the session, or wakes the paused one that it continues; one that was parked has its name already, as `reserved`.
+    pub(crate) fn stage_open(&mut self, open: &Open, admission: &Admission, reserved: Option<u32>) -> u32 {
+        let known = self.peers.find(&open.peer);
+        if let Some(holder) = known.and_then(|peer| self.tag_holder(peer, open, admission.resumes)) {
+            self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
+        }
+        // Only now: a peer whose one session was just pushed off is forgotten.
+        let peer = self.peers.intern(&open.peer);
+        // The watch list that goes may be all that the peer is known by.
+        self.peers[peer].pinned += 1;
+        if let Some(nonce) = admission.nonce {
+            self.use_nonce(nonce);
+        }
+        if std::mem::take(&mut self.peers[peer].logged_out) && self.peers[peer].number != 0 {
+            self.peers[peer].dirty = true;
+            self.write_peer(peer);
+        }
+        let continued = admission.resumes.or_else(|| self.paused_on(peer, open.device.as_ref()));
+        let slot = match (reserved, continued) {
+            (Some(reserved), Some(former)) => {
+                self.sessions[reserved].room = self.sessions[former].room;
+                self.sessions[reserved].rare.notices = std::mem::take(&mut self.sessions[former].rare.notices);
+                let generation = self.sessions[former].generation;
+                self.timers.cancel(Timer::Resume(former, generation));
+                self.drop_session(former);
+                reserved
+            }
+            (Some(reserved), None) => reserved,
+            (None, Some(slot)) => self.wake_session(slot),
+            (None, None) => self.sessions.insert(Session::new(peer)),
+        };
+        self.set_up(slot, open, admission);
+        self.join_online(slot);
+        self.peers[peer].pinned -= 1;
+        slot
+    }
+
+    fn set_up(&mut self, slot: u32, open: &Open, admission: &Admission) {
+        if admission.resumes.is_none() || !open.watch.is_empty() {
+            self.watch_only(slot, &open.watch);
+        }
+        let token = self.new_token(slot);
+        debug_assert!(!token.is_empty());
+        let at = self.position;
+        let session = &mut self.sessions[slot];
+        session.state = State::Open;
+        session.flow = Flow::Reading;
+        session.opened_at = at;
+        session.super_peer = if admission.resumes.is_some() { session.super_peer } else { open.super_peer };
+        let rare = &mut session.rare;
+        rare.device = open.device.clone();
+        if admission.resumes.is_none() || open.tag.is_some() {
+            rare.tag = open.tag.clone();
+        }
+        rare.source_ip = open.source_ip;
+        rare.key = admission.key;
+        rare.given.clear();
+        rare.sent_while_lagging.clear();
+        self.sessions[slot].opened_with = self.gate.newest();
+        self.note_device(slot);
+    }
+
+    pub(crate) fn emit_open(&mut self, open: &Open, admission: &Admission, slot: u32, ticket: Ticket) {
+        let session = self.sessions.id(slot);
+        let actor = Actor { peer: self.sessions[slot].peer, session: Some(self.sessions.reference(slot)), ticket };
+        let token = ResumeToken(self.sessions.fresh_token.take().unwrap_or_default());
+        let room = self.reenter_room(slot);
+        let opened = Opened {
+            session,
+            peer: open.peer.clone(),
+            online: self.online_among(&self.sessions[slot].watched),
+            token,
+            token_after: self.config.resume_after,
+            room,
+            at: self.now,
+        };
+        // With nothing staged for it, an open need not wait for a store that is slow.
+        if admission.nonce.is_some() {
+            self.reply(actor, Reply::Opened(Box::new(opened)))
+        } else {
+            self.reply_opened(actor, opened)
+        }
+        self.tell(Event::Online {
+            peer: open.peer.clone(),
+            session,
+            device: open.device.clone(),
+            tag: self.sessions[slot].rare.tag.clone(),
+            source_ip: open.source_ip,
+            reconnect: open.reconnect || admission.resumes.is_some(),
+            super_peer: self.sessions[slot].super_peer,
+        });
+        self.give_notices(slot);
+    }
+
+    fn reply_opened(&mut self, actor: Actor, opened: Opened) {
+        let slot = actor.session.map_or(0, |session| session.slot);
+        self.sessions[slot].opened_with = 0;
+        self.gate.emit_now(Self::answer(actor, Ok(Reply::Opened(Box::new(opened)))));
+    }
+}
