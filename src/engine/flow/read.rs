@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::log::{LogReader, Missed, Part};
-use crate::record::RecordError;
+use crate::rows::record::RecordError;
 use crate::state::reads::{Outcome, Plan};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
