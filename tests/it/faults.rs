@@ -4,5 +4,6 @@ mod delivery;
 mod frames;
 mod hooks;
 mod signed;
+mod sizes;
 mod stored;
 mod timed;

@@ -37,7 +37,7 @@ impl Engine {
         if !self.time_in_doubt {
             let limit = self.now - self.config.retry_token_after;
             more |= self.retry_tokens.expire(limit, STEP);
-            self.drop_given_up(STEP);
+            more |= self.drop_given_up(STEP);
             more |= self.nonces.expire(self.now, STEP) == STEP;
             more |= self.sweep_former();
             more |= self.plan_trims();

@@ -66,11 +66,13 @@ impl Engine {
         self.put_row(TokenRow::key(row.at, unique), &row);
     }
 
-    /// Stages the removal of at most `max` rows of tokens that were given up.
-    pub(crate) fn drop_given_up(&mut self, max: usize) {
-        for (at, unique) in self.retry_tokens.given_up(max) {
-            self.gate.delete(TokenRow::key(at.as_millis(), unique));
+    /// Stages the removal of at most `max` rows of tokens that were driven out; true where there may be more.
+    pub(crate) fn drop_given_up(&mut self, max: usize) -> bool {
+        let given_up = self.retry_tokens.given_up(max);
+        for (at, unique) in &given_up {
+            self.gate.delete(TokenRow::key(at.as_millis(), *unique));
         }
+        given_up.len() == max
     }
 
     /// Notes that a peer's rows in the store are behind.
