@@ -11,7 +11,7 @@ use crate::event::{Event, HookFault};
 use crate::hooks::{Answer, MessageReceived, Verdict};
 use crate::id::{ConversationId, PeerId};
 use crate::message::{Accepted, Content, Draft, Message, Target};
-use crate::output::{Audience, Class, Deliver, Output};
+use crate::output::{Audience, Class, Deliver, Output, SessionRef};
 use crate::rows::entry::Entry;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Member, Set};
@@ -93,6 +93,8 @@ impl Engine {
 
     fn finish_send(&mut self, actor: Actor, mut draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
         let decided = self.decide(&mut draft, &checked.place, verdict)?;
+        // In a room a message that is not for everyone is live only: the log of a room is everyone's.
+        draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
         let outgoing = if draft.transient {
             self.make_transient(actor, checked.place, decided)
         } else {
@@ -195,8 +197,15 @@ impl Engine {
         Ok(Checked { place: Place::Known(slot), unwatched })
     }
 
+    fn kind_of(&self, place: &Place) -> ConversationKind {
+        match place {
+            Place::Direct(_) => ConversationKind::Direct,
+            Place::Known(slot) => self.conversations[*slot].kind,
+        }
+    }
+
     fn is_room(&self, place: &Place) -> bool {
-        matches!(place, Place::Known(slot) if self.conversations[*slot].kind == ConversationKind::Room)
+        self.kind_of(place) == ConversationKind::Room
     }
 
     /// What a sender's messages keep their order in, while one of them waits for a hook.
@@ -292,29 +301,17 @@ impl Engine {
         let changed = verdict.content.is_some();
         let content =
             verdict.content.unwrap_or_else(|| std::mem::replace(&mut draft.content, Content::Text(String::new())));
-        let narrowed = if self.is_room(place) { None } else { verdict.to };
-        let narrowed = narrowed.map(|mut to| {
+        let narrowed = verdict.to.map(|mut to| {
             to.sort_unstable();
             to.dedup();
             to
         });
-        Ok(match self.masked(place, &content, self.config.message_bytes_max.saturating_sub(push)) {
+        let kind = self.kind_of(place);
+        draft.push = draft.push.take().map(|push| self.masked_text(kind, &push));
+        Ok(match self.masked(kind, &content, self.config.message_bytes_max.saturating_sub(push)) {
             Some(masked) => Decided { content: masked, changed: true, narrowed },
             None => Decided { content, changed, narrowed },
         })
-    }
-
-    /// What the word filter makes of some content, in at most `bytes_max` bytes; `None` where it finds nothing.
-    fn masked(&self, place: &Place, content: &Content, bytes_max: usize) -> Option<Content> {
-        let filter = self.filter.as_ref()?;
-        let direct = match place {
-            Place::Direct(_) => true,
-            Place::Known(slot) => self.conversations[*slot].kind == ConversationKind::Direct,
-        };
-        if direct && !self.config.filter_direct {
-            return None;
-        }
-        filter.mask_message(content.as_text()?, bytes_max).map(Content::Text)
     }
 
     // Stage.
@@ -362,13 +359,20 @@ impl Engine {
         to: &[PeerId],
     ) -> Option<(Arc<[PeerId]>, Vec<u32>)> {
         let is_recipient = |peer: &PeerId| match slot {
-            Some(slot) => self.peers.find(peer).is_some_and(|peer| self.conversations[slot].has_member(peer)),
+            Some(slot) => self.peers.find(peer).is_some_and(|peer| self.is_in(slot, peer)),
             None => to.contains(peer),
         };
         let names: Arc<[PeerId]> = named?.into_iter().filter(is_recipient).collect();
         let mut slots: Vec<u32> = names.iter().filter_map(|peer| self.peers.find(peer)).collect();
         slots.sort_unstable();
         Some((names, slots))
+    }
+
+    /// Whether a peer is a member, or one of its sessions in the room.
+    fn is_in(&self, slot: u32, peer: u32) -> bool {
+        let conversation = &self.conversations[slot];
+        let is_present = || self.peers[peer].sessions.iter().any(|session| conversation.present.contains(session));
+        conversation.has_member(peer) || conversation.kind == ConversationKind::Room && is_present()
     }
 
     /// Stages a message: one append to its conversation's log, however many its recipients.
@@ -519,6 +523,14 @@ impl Engine {
         let message = &outgoing.message;
         let sessions = match (outgoing.slot, &outgoing.narrowed) {
             (Some(slot), None) => Arc::clone(&self.reach(slot).sessions),
+            (Some(slot), Some(narrowed)) if message.kind == ConversationKind::Room => {
+                let present = Arc::clone(&self.reach(slot).sessions);
+                let is_for = |session: &&SessionRef| {
+                    let peer = self.sessions[session.slot].peer;
+                    peer == actor.peer || narrowed.binary_search(&peer).is_ok()
+                };
+                Arc::new(present.iter().filter(is_for).copied().collect())
+            }
             (_, Some(narrowed)) => Arc::new(self.live_sessions(narrowed.iter().copied().chain([actor.peer]))),
             (None, None) => {
                 let peers: Vec<u32> = message.to.iter().filter_map(|peer| self.peers.find(peer)).collect();
