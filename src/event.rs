@@ -112,7 +112,7 @@ pub enum Event {
     /// A stored row could not be read; it is kept and counted.
     RecordDamaged {
         /// What was found.
-        error: crate::record::RecordError,
+        error: crate::rows::record::RecordError,
     },
     /// Time jumped ahead by more than an hour: nothing is deleted by age until
     /// [`confirm_time`](crate::Engine::confirm_time).

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
+use crate::log;
 use crate::log::{Found, LogReader, LogView, Missed, Part, Reader};
 use crate::output::SessionRef;
 use crate::page::{Order, Page};
-use crate::record::Kind;
+use crate::rows::index::{ENTRY, IndexRow};
+use crate::rows::nonce::NonceRow;
+use crate::rows::token::TokenRow;
+use crate::rows::{self, Row, keys};
 use crate::runs::Runs;
-use crate::state::accepted::INDEX_ENTRY;
 use crate::state::actor::Actor;
 use crate::store::{Direction, Store, StoreError};
 use crate::time::Timestamp;
-use crate::{keys, log, record};
 
 /// What is to be read.
 #[derive(Debug)]
@@ -160,14 +162,14 @@ impl Scope {
         store: &dyn Store,
     ) -> Result<(Vec<[u64; 2]>, bool), StoreError> {
         let mut wanted = Vec::new();
-        let (rows, newest_first) = (keys::all(b'i'), self.page.order == Order::NewestFirst);
+        let (rows, newest_first) = (keys::all(IndexRow::LETTER), self.page.order == Order::NewestFirst);
         if newest_first {
             self.take(&self.recent, &mut wanted);
         }
         let direction = if newest_first { Direction::Descending } else { Direction::Ascending };
         store.scan(&rows.start[..]..&rows.end[..], direction, &mut |key, row| {
-            match record::open::<Vec<u64>>(Kind::Index, key, row) {
-                Ok(entries) => self.take(&entries, &mut wanted),
+            match rows::open::<IndexRow>(key, row) {
+                Ok(row) => self.take(&row.into_entries(), &mut wanted),
                 Err(error) => reader.damaged.push(error),
             }
             if wanted.len() > self.page.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -182,7 +184,7 @@ impl Scope {
 
     /// Takes what the page wants of some entries, in its order, up to one more than it may have.
     pub(crate) fn take(&self, entries: &[u64], wanted: &mut Vec<[u64; 2]>) {
-        let mut entries: Vec<&[u64]> = entries.chunks_exact(INDEX_ENTRY).collect();
+        let mut entries: Vec<&[u64]> = entries.chunks_exact(ENTRY).collect();
         if self.page.order == Order::NewestFirst {
             entries.reverse();
         }
@@ -234,19 +236,10 @@ fn old_rows(
     index_before: Option<Timestamp>,
 ) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut old = Vec::new();
-    let mut collect = |letter: u8, limit: Timestamp| {
-        let start = keys::all(letter).start;
-        let end = keys::tokens(limit.as_millis(), 0);
-        let end = [&[letter], &end[1..]].concat();
-        let mut left = STEP;
-        store.scan(&start..&end, Direction::Ascending, &mut |key, _| {
-            old.push(key.to_vec());
-            left -= 1;
-            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-    };
-    collect(b't', tokens_before)?;
-    collect(b'n', now)?;
+    let tokens = keys::all(TokenRow::LETTER).start..TokenRow::key(tokens_before.as_millis(), 0);
+    log::collect(store, &tokens, STEP, &mut old)?;
+    let nonces = keys::all(NonceRow::LETTER).start..NonceRow::key(now.as_millis(), 0);
+    log::collect(store, &nonces, STEP, &mut old)?;
     if let Some(limit) = index_before {
         old.extend(crate::log::old_index(store, limit, STEP)?);
     }

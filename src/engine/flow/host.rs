@@ -4,10 +4,9 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::filter::WordFilter;
 use crate::id::{ConversationId, MessageId, PeerId, Ticket};
-use crate::keys;
 use crate::message::{Content, Draft, Message};
-use crate::record::Kind;
 use crate::request::Create;
+use crate::rows::deletion::DeletionRow;
 use crate::signature::{KeyError, Keys, Verifier};
 use crate::state::actor::Actor;
 use crate::state::session::State;
@@ -113,7 +112,7 @@ impl Engine {
             let content = Content::Text(String::new());
             *message = std::sync::Arc::new(Message { deleted: true, content, ..(**message).clone() });
         }
-        self.put_row(Kind::Overlay, keys::deletion(permanent, number), &0u8);
+        self.put_row(DeletionRow::key(permanent, number), &DeletionRow::new());
         self.gate.end_operation();
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
 use crate::log::{LogReader, Missed, Part};
-use crate::record::RecordError;
+use crate::rows::record::RecordError;
 use crate::state::reads::{Outcome, Plan};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;

@@ -5,9 +5,9 @@ use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId, Ticket};
-use crate::log::Found;
+use crate::log::{Found, Reader};
 use crate::page::Page;
-use crate::state::accepted::INDEX_ENTRY;
+use crate::rows::index;
 use crate::state::actor::Actor;
 use crate::state::reads::{Plan, Scope};
 use crate::time::Timestamp;
@@ -28,7 +28,11 @@ impl Engine {
             }
             _ => vec![(1, conversation.last_number)],
         };
-        let who = Some(self.reader(actor.peer));
+        let member_in = match (self.config.history, conversation.members.get(&actor.peer)) {
+            (HistoryScope::Membership, _) | (_, None) => None,
+            (_, Some(member)) => Some(member.ranges(conversation.last_number).collect()),
+        };
+        let who = Some(Reader { member_in, ..self.reader(actor.peer) });
         let view = conversation.view(slot);
         self.reads.plan(Plan::History { actor, who, view, spans, page });
         Ok(())
@@ -87,9 +91,9 @@ impl Engine {
                 .is_some_and(|slot| number <= self.conversations[slot].durable_number),
             _ => false,
         };
-        let durable = entries.chunks_exact(INDEX_ENTRY).filter(|entry| is_durable(entry)).count();
+        let durable = entries.chunks_exact(index::ENTRY).filter(|entry| is_durable(entry)).count();
         // Commits come in order, and so does what they make durable.
-        entries.truncate(durable * INDEX_ENTRY);
+        entries.truncate(durable * index::ENTRY);
         entries
     }
 }

@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::event::{Event, HookFault};
 use crate::hooks::{Answer, MessageReceived, Verdict};
 use crate::id::{ConversationId, PeerId};
-use crate::log::Entry;
 use crate::message::{Accepted, Content, Draft, Message, Target};
 use crate::output::{Audience, Class, Deliver, Output, SessionRef};
+use crate::rows::entry::Entry;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Member, Set};
 use crate::state::parked::{Command, Lane};
@@ -406,13 +406,13 @@ impl Engine {
             device: actor.session.and_then(|session| self.sessions[session.slot].rare.device.clone()),
         });
         let narrowed = narrowed.map(|(_, peers)| peers);
-        let numbers = narrowed.as_ref().map(|peers| peers.iter().map(|peer| self.peers[*peer].number).collect());
+        let recipients = self.recipients(slot, narrowed.as_deref());
         let token = draft.retry_token.as_ref();
-        let entry = Entry::new(&message, sender, numbers, token.map(crate::RetryToken::as_str));
+        let entry = Entry::new(&message, sender, &recipients, token.map(crate::RetryToken::as_str));
         let conversation_number = self.conversations[slot].number;
-        if let Err(error) = self.gate.append(slot, conversation_number, number, &entry) {
-            // The checks bound every part of an entry, so that this is a fault of the engine.
-            self.tell(Event::RecordDamaged { error });
+        self.gate.append(slot, conversation_number, number, &entry);
+        for (key, row) in recipients.rows(conversation_number, number) {
+            self.put_row(key, &row);
         }
         self.append(slot, number, &message);
         self.note_accepted(&message, slot, number, sender);
@@ -423,9 +423,9 @@ impl Engine {
                 number,
                 timestamp: message.timestamp,
                 changed: decided.changed.then(|| message.content.clone()),
+                row: 0,
             };
-            self.note_token(&message, slot, number, sender, token);
-            self.retry_tokens.note(actor.peer, token.clone(), sent);
+            self.note_token(actor.peer, token, sent);
         }
         if !is_room {
             let device = message.device.clone();
