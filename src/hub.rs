@@ -80,11 +80,14 @@ mod inside;
 mod machine_tests;
 mod outbox;
 mod ready;
+#[cfg(all(test, schedules))]
+mod schedules;
 mod shared;
 mod slots;
 mod stall;
 mod supervised;
-#[cfg(test)]
+mod sync;
+#[cfg(all(test, not(schedules)))]
 mod tests;
 mod threads;
 mod timed;

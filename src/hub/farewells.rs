@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::Thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::outbox::{DrainState, Leftover};
+use super::sync::{Mutex, Thread};
 use crate::id::SessionId;
 use crate::time::Timestamp;
 use crate::update::Update;
@@ -149,6 +148,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sync::thread;
     use super::*;
     use crate::error::Error;
 
@@ -170,11 +170,11 @@ mod tests {
         let (mut out, mut wakes) = (Vec::new(), Vec::new());
         farewells.keep(session(1), Leftover::default(), Timestamp::ZERO);
         assert_eq!(farewells.drain(session(1), &mut out), DrainState::Empty);
-        assert!(!farewells.wait(session(1), std::thread::current()));
+        assert!(!farewells.wait(session(1), thread::current()));
         assert!(farewells.arrive(session(1), Some(&end()), true, &mut wakes));
         assert_eq!(wakes.len(), 1);
         assert!(!farewells.arrive(session(1), None, true, &mut wakes), "nothing follows the end");
-        assert!(farewells.wait(session(1), std::thread::current()));
+        assert!(farewells.wait(session(1), thread::current()));
         assert_eq!(farewells.drain(session(1), &mut out), DrainState::Closed);
         assert_eq!(out, [end()]);
         assert_eq!(farewells.drain(session(1), &mut out), DrainState::Closed);
