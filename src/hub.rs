@@ -87,7 +87,7 @@ mod slots;
 mod stall;
 mod supervised;
 mod sync;
-#[cfg(all(test, not(schedules)))]
+#[cfg(test)]
 mod tests;
 mod threads;
 mod timed;
