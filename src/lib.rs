@@ -88,7 +88,9 @@ pub mod update;
 mod engine;
 
 pub use config::{Alarms, Config, ConfigError, HistoryScope, SignatureChecks};
-pub use connection::{Action, ClientConnection, Connection, ConnectionConfig, Framing, ServerFrame, Transmit, Wire};
+pub use connection::{
+    Action, ClientConnection, Connection, ConnectionConfig, FrameKind, Framing, ServerFrame, Transmit, Wire,
+};
 pub use conversation::{Attributes, ConversationInfo, ConversationKind};
 pub use engine::{Commit, Committed, Engine, Metrics, Read, ReadDone, StartError};
 pub use error::{Advice, Error};

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::id::{DeviceId, MessageId, SessionId, Tag};
 use crate::output::SessionRef;
 use crate::slots::Slots;
+use crate::state::notices::Notices;
 use crate::time::Timestamp;
 
 /// Whether a session is attached to a transport.
@@ -66,6 +67,8 @@ pub(crate) struct Rare {
     pub(crate) given: FxHashMap<MessageId, crate::state::recent::Whereabouts>,
     /// What it sent itself while it was lagging.
     pub(crate) sent_while_lagging: Vec<u64>,
+    /// What it missed in its pause and is in no log.
+    pub(crate) notices: Notices,
 }
 
 impl Session {

@@ -1,8 +1,11 @@
 //! Bad input and faults: one test for each row that lives above the store, named after it.
 
+mod crowds;
 mod delivery;
 mod frames;
 mod hooks;
+mod hub;
+mod rows;
 mod signed;
 mod stored;
 mod timed;

@@ -33,7 +33,7 @@ impl Engine {
             let lost = conversation.lost.count(member.read + 1, conversation.last_number);
             member.unread(conversation.last_number).saturating_sub(lost)
         };
-        conversation.members.get(&peer).map_or(0, count)
+        conversation.members.get(&peer).filter(|member| member.is_active()).map_or(0, count)
     }
 
     /// How many messages a peer has not read in all conversations.
