@@ -17,6 +17,8 @@ pub(crate) struct PeerState {
     pub(crate) changed: bool,
     /// Retry tokens and their messages, oldest first.
     pub(crate) tokens: Vec<(u8, usize)>,
+    /// The same of transient messages, while the peer is known in this life.
+    pub(crate) transient_tokens: Vec<(u8, usize)>,
 }
 
 impl Model {
@@ -80,6 +82,7 @@ impl Model {
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();
+            held.transient_tokens.clear();
         }
     }
 }
