@@ -24,7 +24,7 @@ pub(crate) enum Plan {
     /// What a lagging session missed.
     Lag { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, position: u64, max: usize },
     /// A page of one log.
-    History { actor: Actor, who: Option<Reader>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
+    History { actor: Actor, who: Option<Box<Reader>>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
     /// A page of what was accepted in the whole application.
     Scope { actor: Actor, scope: Scope },
     /// Chunks that retention removes.
@@ -52,7 +52,7 @@ impl Plan {
                 log::after_position(reader, who, parts, *position, *max).map(Outcome::Missed)
             }
             Self::History { who, view, spans, page, .. } => {
-                let (found, more) = log::page(reader, who.as_ref(), view, spans, page)?;
+                let (found, more) = log::page(reader, who.as_deref(), view, spans, page)?;
                 Ok(Outcome::Page(found, more))
             }
             Self::Scope { scope, .. } => scope.read(reader, store).map(|(found, more)| Outcome::Scope(found, more)),
