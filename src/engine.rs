@@ -29,7 +29,7 @@ use crate::state::retry::RetryTokens;
 use crate::state::session::Sessions;
 use crate::store::{Store, StoreError};
 use crate::table::Keying;
-use crate::time::Timestamp;
+use crate::time::{HostTime, Timestamp};
 use crate::timers::Timers;
 
 pub(crate) mod flow;
@@ -88,7 +88,9 @@ pub struct Engine {
     store: Arc<dyn Store>,
     hooks: Box<dyn Hooks>,
     random: ChaCha20Rng,
+    /// The time that deadlines are kept in: it never goes back.
     now: Timestamp,
+    host_time: HostTime,
     /// Whether time jumped ahead and the host has not said that it is right.
     time_in_doubt: bool,
     peers: Peers,
@@ -168,6 +170,7 @@ impl Engine {
         let mut engine = Self {
             random,
             now,
+            host_time: HostTime::new(now),
             time_in_doubt: false,
             peers: Peers::new(keying),
             sessions: Sessions::new(config.node, start.epoch),
@@ -218,9 +221,9 @@ impl Engine {
         &self.config
     }
 
-    /// The engine's time: the latest that it was told.
+    /// The time that the engine was told last.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.host_time.shown()
     }
 }

@@ -210,6 +210,11 @@ impl Conversation {
         if self.kind == ConversationKind::Group { Ok(()) } else { Err(Error::WrongConversationKind) }
     }
 
+    /// Whether its end has passed, by what the host's clock shows: then nothing can be asked of it, though it may still be here.
+    pub(crate) fn has_ended(&self, shown: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end < shown)
+    }
+
     /// Whether exactly these are its members now; `peers` is sorted.
     pub(crate) fn is_exactly(&self, peers: &[u32]) -> bool {
         self.active == peers.len() && self.active_members().eq(peers.iter().copied())
@@ -317,6 +322,13 @@ impl Conversations {
     /// The conversation of exactly these peers; `peers` is sorted.
     pub(crate) fn by_set(&self, set: Set, peers: &[u32]) -> Option<u32> {
         self.by_set.get(&(set, SmallVec::from_slice(peers))).copied()
+    }
+
+    /// All conversations of exactly these peers, the one that is found first before the others.
+    pub(crate) fn each_by_set(&self, set: Set, peers: &[u32]) -> impl Iterator<Item = u32> + '_ {
+        let key = (set, SmallVec::from_slice(peers));
+        let later = self.by_set_later.get(&key).into_iter().flatten();
+        self.by_set.get(&key).into_iter().chain(later).copied()
     }
 
     /// Adds a conversation; gives it its permanent number where it has none.

@@ -17,6 +17,8 @@ pub(crate) struct Sent {
     pub(crate) id: MessageId,
     pub(crate) number: u64,
     pub(crate) timestamp: Timestamp,
+    /// When, by the host's clock: the message's own time may be ahead of it.
+    pub(crate) noted_at: Timestamp,
     pub(crate) changed: Option<Content>,
 }
 
@@ -50,7 +52,7 @@ impl RetryTokens {
         if self.per_sender_max == 0 {
             return;
         }
-        self.by_time.push_back((sent.timestamp, sender));
+        self.by_time.push_back((sent.noted_at, sender));
         let tokens = self.by_sender.entry(sender).or_default();
         tokens.push_back(token.clone());
         if tokens.len() > self.per_sender_max
@@ -69,7 +71,7 @@ impl RetryTokens {
             // Those evicted by number left their times behind: only what is really old goes.
             if let Some(oldest) = tokens.front() {
                 let key = (sender, oldest.clone());
-                if self.known.get(&key).is_some_and(|sent| sent.timestamp < limit) {
+                if self.known.get(&key).is_some_and(|sent| sent.noted_at < limit) {
                     self.known.remove(&key);
                     tokens.pop_front();
                 }
@@ -88,7 +90,8 @@ mod tests {
 
     fn sent(at: u64) -> Sent {
         let timestamp = Timestamp::from_millis(at);
-        Sent { conversation: 0, id: MessageId::from_bytes([0; 16]), number: at, timestamp, changed: None }
+        let id = MessageId::from_bytes([0; 16]);
+        Sent { conversation: 0, id, number: at, timestamp, noted_at: timestamp, changed: None }
     }
 
     #[test]

@@ -853,7 +853,13 @@ impl Model {
     fn there(&self, conversation: Option<usize>) -> Result<usize, Code> {
         let at = conversation.ok_or(4401u16)?;
         // Only temporary ones ever go.
-        if self.conversations[at].gone { Err(4323) } else { Ok(at) }
+        if self.is_over(at) { Err(4323) } else { Ok(at) }
+    }
+
+    /// Whether a conversation is gone, or its end has passed.
+    fn is_over(&self, at: usize) -> bool {
+        let held = &self.conversations[at];
+        held.gone || held.expires_at.is_some_and(|end| end < self.now)
     }
 
     fn known_token(&self, me: Peer, token: Option<u8>) -> Option<usize> {
@@ -1037,7 +1043,10 @@ impl Model {
     /// Messages of others after the last one read that are for the peer, counted one by one.
     pub(crate) fn unread_in(&self, peer: Peer, conversation: usize) -> u64 {
         let held = &self.conversations[conversation];
-        let Some(member) = held.members.get(&peer).filter(|_| held.kind != Kind::Room && !held.gone) else { return 0 };
+        let Some(member) = held.members.get(&peer).filter(|_| held.kind != Kind::Room && !self.is_over(conversation))
+        else {
+            return 0;
+        };
         let counts = |number: &u64| {
             let message = held.log[*number as usize - 1];
             member.sees(*number) && self.messages[message].from != peer
@@ -1110,7 +1119,7 @@ impl Model {
         };
         let is_it = |at: &usize| {
             let held = &self.conversations[*at];
-            fits(held) && !held.gone && held.active() == *members
+            fits(held) && !self.is_over(*at) && held.active() == *members
         };
         (0..self.conversations.len()).filter(is_it).collect()
     }
@@ -1137,7 +1146,7 @@ impl Model {
         if let Shape::Temporary(life) = shape {
             let expires_at = self.now + if life == 0 { DAY } else { life };
             self.conversations[at].expires_at = Some(expires_at);
-            self.conversations[at].check_at = expires_at;
+            self.conversations[at].check_at = expires_at + 1;
         }
         if shape == Shape::Room {
             self.enter_room(session, at);
@@ -1375,7 +1384,7 @@ impl Model {
 
     pub(crate) fn list_conversations(&mut self, session: usize, ticket: u64) {
         let me = self.sessions[session].peer;
-        let is_mine = |at: &usize| !self.conversations[*at].gone && self.conversations[*at].active().contains(&me);
+        let is_mine = |at: &usize| !self.is_over(*at) && self.conversations[*at].active().contains(&me);
         let infos = (0..self.conversations.len()).filter(is_mine).map(|at| self.info(at)).collect();
         self.reply(session, ticket, Answer::Conversations(infos));
     }
@@ -1682,7 +1691,7 @@ impl Model {
             held.present.clear();
             held.durable = held.last();
             if let Some(at) = held.expires_at {
-                held.check_at = at;
+                held.check_at = at + 1;
             }
         }
     }

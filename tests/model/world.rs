@@ -712,7 +712,8 @@ impl World {
     }
 
     fn start_again(&mut self, crashed: bool) -> Checked {
-        let now = self.engine.now().as_millis();
+        // A process that starts again does so a moment later: its messages come after those of before.
+        let now = self.engine.now().as_millis() + 1;
         self.in_flight = None;
         self.failed = None;
         self.engine = start(&self.config, self.disk.store(), now)?;

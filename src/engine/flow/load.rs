@@ -159,6 +159,8 @@ impl Engine {
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
             let mut member = Member::from_row(&row);
             member.skip_absences();
+            // What was written by a clock that was ahead must not outlive its age by that.
+            member.left_at = member.left_at.map(|at| at.min(engine.now));
             engine.conversations.forget_set(slot);
             if let Some(left_at) = member.left_at {
                 engine.former.entry(left_at).or_default().push((slot, peer));
@@ -210,7 +212,7 @@ impl Engine {
             }
             let device = &mut devices[at];
             device.id = id;
-            device.seen_at = Timestamp::from_millis(row.seen_at);
+            device.seen_at = Timestamp::from_millis(row.seen_at).min(engine.now);
             device.pages = device.pages.max(page + 1);
             device.cursors.extend(cursors);
             Ok(())
@@ -233,8 +235,7 @@ impl Engine {
             conversation.last_position = position;
             conversation.last_at = at;
             self.position = self.position.max(position);
-            // The ids of this life come after those of the last, which may have ended in this very millisecond.
-            self.now = self.now.max(at + std::time::Duration::from_millis(1));
+            self.stamp_after(at);
         }
         self.report_damage(reader.damaged);
         Ok(())
@@ -277,8 +278,9 @@ impl Engine {
         self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
         let token = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok());
         if let Some(token) = token.filter(|token| self.retry_tokens.find(sender, token).is_none()) {
-            let sent =
-                Sent { conversation, id: stored.id, number: stored.number, timestamp: stored.timestamp, changed: None };
+            let timestamp = stored.timestamp;
+            let noted_at = timestamp.min(self.now);
+            let sent = Sent { conversation, id: stored.id, number: stored.number, timestamp, noted_at, changed: None };
             // Its row is still to be written: the log tells of it only until the cursors are.
             self.index.tokens.push(TokenRow {
                 sender: stored.from,
@@ -301,12 +303,13 @@ impl Engine {
             let Some(sender) = sender.filter(|_| known) else { return Ok(()) };
             let token = RetryToken::new(&row.token).map_err(|_| record::RecordError::Malformed)?;
             let timestamp = Timestamp::from_millis(row.at);
-            if timestamp >= limit && engine.retry_tokens.find(sender, &token).is_none() {
+            let noted_at = timestamp.min(Timestamp::from_millis(keys::number(key, 0))).min(engine.now);
+            if noted_at >= limit && engine.retry_tokens.find(sender, &token).is_none() {
                 let id = MessageId::from_bytes(row.id);
                 engine.retry_tokens.note(
                     sender,
                     token,
-                    Sent { conversation: row.conversation, id, number: row.number, timestamp, changed: None },
+                    Sent { conversation: row.conversation, id, number: row.number, timestamp, noted_at, changed: None },
                 );
             }
             Ok(())

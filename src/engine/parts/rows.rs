@@ -41,8 +41,10 @@ impl Engine {
         if let Some(first) = entries.first() {
             self.put_row(Kind::Index, keys::index(*first), &entries);
         }
+        // They go a day after now, not after the time of their messages, which may be ahead of the host's.
+        let now = self.host_time.shown().as_millis();
         for (at, token) in (0..).zip(std::mem::take(&mut self.index.tokens)) {
-            self.put_row(Kind::Tokens, keys::tokens(token.at, self.position << 16 | at), &token);
+            self.put_row(Kind::Tokens, keys::tokens(now, self.position << 16 | at), &token);
         }
     }
 

@@ -26,7 +26,7 @@ impl Engine {
     /// How many messages a peer has not read in one conversation.
     pub(crate) fn unread_in(&self, peer: u32, slot: u32) -> u64 {
         let conversation = &self.conversations[slot];
-        if conversation.kind == ConversationKind::Room {
+        if conversation.kind == ConversationKind::Room || self.has_ended(slot) {
             return 0;
         }
         let count = |member: &crate::state::conversation::Member| {

@@ -169,7 +169,7 @@ impl Engine {
             token,
             token_after: self.config.resume_after,
             room,
-            at: self.now,
+            at: self.stamp(),
         };
         // With nothing staged for it, an open need not wait for a store that is slow.
         if admission.nonce.is_some() {

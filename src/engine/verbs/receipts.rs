@@ -44,7 +44,7 @@ impl Engine {
             conversation: self.conversations[conversation].id.clone(),
             id,
             peer: self.peers[by].id.clone(),
-            at: self.now,
+            at: self.stamp(),
         };
         self.deliver_to_peer(sender, update, None);
     }

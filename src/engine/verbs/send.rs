@@ -183,7 +183,7 @@ impl Engine {
     }
 
     fn check_conversation(&self, actor: Actor, id: &ConversationId) -> Result<Checked, Error> {
-        let slot = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
+        let slot = self.conversation_named(id)?;
         let conversation = &self.conversations[slot];
         conversation.may_send(actor.peer)?;
         let unwatched = if conversation.kind == ConversationKind::Direct {
@@ -251,7 +251,7 @@ impl Engine {
             transient: draft.transient,
             content: &draft.content,
             receipt: draft.receipt,
-            timestamp: self.now,
+            timestamp: self.stamp(),
             source_ip: self.source_ip(actor),
         };
         match self.ask("message_received", |hooks| hooks.message_received(&question)) {
@@ -418,6 +418,7 @@ impl Engine {
                 id,
                 number,
                 timestamp: message.timestamp,
+                noted_at: self.host_time.shown(),
                 changed: decided.changed.then(|| message.content.clone()),
             };
             self.note_token(&message, slot, number, sender, token);
@@ -477,7 +478,7 @@ impl Engine {
             Some(_) => self.fresh_conversation_id(""),
             None => documented,
         };
-        let mut conversation = Conversation::new(id, ConversationKind::Direct, self.now);
+        let mut conversation = Conversation::new(id, ConversationKind::Direct, self.host_time.shown());
         conversation.active = slots.len();
         conversation.members = slots.iter().map(|peer| (*peer, Member::joined_after(0))).collect();
         conversation.names = Some(Arc::from(peers));
