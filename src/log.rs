@@ -366,6 +366,13 @@ impl<'a> LogReader<'a> {
         Ok(last)
     }
 
+    /// The number of the message with this id. Ids rise with the numbers.
+    pub(crate) fn number_of(&mut self, view: &LogView, id: MessageId) -> Result<Option<u64>, StoreError> {
+        let number = self.search(view, view.first, &|message| message.id() >= id)?;
+        let found = if number > view.last { None } else { self.one(view, number)? };
+        Ok(found.filter(|message| message.id() == id).map(|_| number))
+    }
+
     /// The first number whose message has a position after `position`.
     pub(crate) fn first_after(&mut self, view: &LogView, position: u64) -> Result<u64, StoreError> {
         self.search(view, view.first, &|message| message.position() > position)
@@ -626,10 +633,7 @@ pub(crate) fn page(
 
 /// The first and the last number that lie within the page's bounds.
 fn bounds(reader: &mut LogReader<'_>, view: &LogView, page: &Page) -> Result<(u64, u64), StoreError> {
-    let (older, newer) = match page.order {
-        Order::NewestFirst => (page.end, page.start),
-        Order::OldestFirst => (page.start, page.end),
-    };
+    let (older, newer) = page.bounds();
     let low = match older {
         Some(bound) => reader.search(view, view.first, &|message| !is_before(message, &bound, !bound.included))?,
         None => view.first,
@@ -642,7 +646,7 @@ fn bounds(reader: &mut LogReader<'_>, view: &LogView, page: &Page) -> Result<(u6
 }
 
 /// Whether `message` comes before `bound`, or is it where `or_is` says so.
-fn is_before(message: &Found, bound: &Bound, or_is: bool) -> bool {
+pub(crate) fn is_before(message: &Found, bound: &Bound, or_is: bool) -> bool {
     let at = match bound.id {
         Some(id) => (message.timestamp(), message.id()).cmp(&(bound.timestamp, id)),
         None => message.timestamp().cmp(&bound.timestamp),

@@ -1,5 +1,7 @@
 //! What was accepted and is not in the index rows yet.
 
+use std::collections::VecDeque;
+
 use crate::rows::TokenRow;
 
 /// Numbers of one entry of the index.
@@ -10,6 +12,8 @@ pub(crate) const INDEX_ENTRY: usize = 5;
 pub(crate) struct Index {
     /// Position, time, conversation, number and sender of each message, by permanent numbers.
     pub(crate) entries: Vec<u64>,
+    /// Rows of them that are staged, oldest first, each with its commit: until that is durable, a read finds them here.
+    staged: VecDeque<(u64, Vec<u64>)>,
     pub(crate) tokens: Vec<TokenRow>,
     /// Everything up to this position is in the index rows, and all cursors were written after it.
     pub(crate) written_to: u64,
@@ -18,6 +22,22 @@ pub(crate) struct Index {
 impl Index {
     /// Entries that are written together.
     pub(crate) const ENTRIES: usize = 256;
+
+    /// Entries are staged as a row, with this commit.
+    pub(crate) fn stage(&mut self, commit: u64, entries: Vec<u64>) {
+        self.staged.push_back((commit, entries));
+    }
+
+    /// The store has every row up to this commit.
+    pub(crate) fn settle(&mut self, durable: u64) {
+        while self.staged.pop_front_if(|(commit, _)| *commit <= durable).is_some() {}
+    }
+
+    /// The entries that the store may not have as rows, oldest first.
+    pub(crate) fn unwritten(&self) -> impl Iterator<Item = &[u64]> {
+        let staged = self.staged.iter().map(|(_, entries)| entries);
+        staged.chain([&self.entries]).flat_map(|entries| entries.chunks_exact(INDEX_ENTRY))
+    }
 
     pub(crate) fn note(&mut self, entry: [u64; INDEX_ENTRY]) {
         self.entries.extend_from_slice(&entry);

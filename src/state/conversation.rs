@@ -73,10 +73,11 @@ impl Member {
         self.spans.iter().map(move |span| (span.0 + 1, span.1.unwrap_or(last)))
     }
 
-    /// How many messages it has not read, where the conversation's last number is `last`.
-    pub(crate) fn unread(&self, last: u64) -> u64 {
+    /// How many messages it has not read, where the log has the numbers from `first` to `last`.
+    pub(crate) fn unread(&self, first: u64, last: u64) -> u64 {
         let last = self.spans.last().and_then(|span| span.1).unwrap_or(last);
-        last.saturating_sub(self.read) - self.uncounted.count(self.read + 1, last)
+        let read = self.read.max(first.saturating_sub(1));
+        last.saturating_sub(read) - self.uncounted.count(read + 1, last)
     }
 
     /// Its row in the store.

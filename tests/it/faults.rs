@@ -1,6 +1,7 @@
 //! Bad input and faults: one test for each row that lives above the store, named after it.
 
 mod clock;
+mod counted;
 mod delivery;
 mod frames;
 mod hooks;

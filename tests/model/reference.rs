@@ -328,8 +328,29 @@ pub(crate) struct Part {
 /// A read that waits for the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
-    Backlog { session: usize, attached: u32, parts: Vec<Part>, head: usize, cutoff: Option<u64> },
-    History { session: usize, attached: u32, ticket: u64, conversation: usize, messages: Vec<usize>, more: bool },
+    Backlog {
+        session: usize,
+        attached: u32,
+        parts: Vec<Part>,
+        head: usize,
+        cutoff: Option<u64>,
+    },
+    History {
+        session: usize,
+        attached: u32,
+        ticket: u64,
+        conversation: usize,
+        messages: Vec<usize>,
+        more: bool,
+    },
+    /// The log is searched for a message that was read.
+    Find {
+        session: usize,
+        attached: u32,
+        ticket: u64,
+        conversation: usize,
+        number: Option<u64>,
+    },
 }
 
 pub(crate) struct OpenRequest {
@@ -1026,6 +1047,7 @@ impl Model {
         session: usize,
         conversation: Option<usize>,
         up_to: Option<usize>,
+        ticket: u64,
     ) -> Result<(), Code> {
         let me = self.sessions[session].peer;
         let at = self.of(me, conversation)?;
@@ -1034,7 +1056,13 @@ impl Model {
             Some(message) if self.knows(session, message) && self.messages[message].conversation == Some(at) => {
                 self.messages[message].number.unwrap_or_default()
             }
-            Some(_) => return Err(4404),
+            Some(message) => {
+                let held = &self.messages[message];
+                let number = held.number.filter(|_| held.conversation == Some(at));
+                let attached = self.sessions[session].attached;
+                self.pending.push(Pending::Find { session, attached, ticket, conversation: at, number });
+                return Ok(());
+            }
         };
         self.read_to(me, at, number);
         Ok(())
@@ -1470,6 +1498,14 @@ impl Model {
                     self.tell(session, What::Reply(ticket, Err(4323)));
                 } else {
                     self.reply(session, ticket, Answer::History { messages, more });
+                }
+            }
+            Pending::Find { session, attached, ticket, conversation, number } => {
+                let code = if self.conversations[conversation].gone { 4323 } else { 4404 };
+                match number.filter(|_| code == 4404) {
+                    Some(number) => self.read_to(self.sessions[session].peer, conversation, number),
+                    None if self.is_attached(session, attached) => self.tell(session, What::Reply(ticket, Err(code))),
+                    None => {}
                 }
             }
             Pending::Backlog { session, attached, parts, head, cutoff } => {

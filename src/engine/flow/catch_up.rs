@@ -251,7 +251,9 @@ impl Engine {
                 self.sessions[session.slot].flow = Flow::Lagging(position);
                 self.close_failed(session.slot, Error::Internal);
             }
-            Plan::History { actor, .. } | Plan::Scope { actor, .. } => self.reply_now(actor, Err(Error::Internal)),
+            Plan::History { actor, .. } | Plan::Scope { actor, .. } | Plan::Find { actor, .. } => {
+                self.reply_now(actor, Err(Error::Internal))
+            }
             Plan::Backlog { .. } | Plan::Lag { .. } | Plan::Trim { .. } | Plan::Expire { .. } => {}
         }
     }

@@ -106,6 +106,7 @@ impl Engine {
                 self.reads.keep(slot);
             }
         }
+        self.index.settle(staged.number);
         let gate = &self.gate;
         while self.gated.pop_front_if(|gated| gate.is_durable(gated.commit)).is_some() {}
         self.settle_copies();

@@ -40,6 +40,7 @@ impl Engine {
         let entries = std::mem::take(&mut self.index.entries);
         if let Some(first) = entries.first() {
             self.put_row(Kind::Index, keys::index(*first), &entries);
+            self.index.stage(self.gate.newest(), entries);
         }
         // They go a day after now, not after the time of their messages, which may be ahead of the host's.
         let now = self.host_time.shown().as_millis();

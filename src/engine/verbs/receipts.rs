@@ -3,7 +3,9 @@
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
+use crate::log::LogView;
 use crate::state::actor::Actor;
+use crate::state::reads::{Plan, Reads};
 use crate::update::{Reply, Update};
 
 /// Ids in one acknowledgement that count.
@@ -60,14 +62,33 @@ impl Engine {
         let last = self.conversations[slot].last_number;
         let conversation = self.conversations[slot].number;
         let number = match (up_to, actor.session) {
-            (None, _) => Some(last),
+            (None, _) => Ok(last),
             (Some(id), Some(session)) => {
-                self.locate(session.slot, &id).filter(|(at, _)| *at == slot).map(|(_, at)| at.number)
+                self.locate(session.slot, &id).filter(|(at, _)| *at == slot).map(|(_, at)| at.number).ok_or(id)
             }
-            (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number),
+            (Some(id), None) => {
+                self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number).ok_or(id)
+            }
         };
-        self.read_to(actor.peer, slot, number.ok_or(Error::MessageNotFound)?);
+        match number {
+            Ok(number) => self.read_to(actor.peer, slot, number),
+            // Its log knows it, if anyone does.
+            Err(_) if self.reads.is_full() => {
+                return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
+            }
+            Err(id) => self.reads.plan(Plan::Find { actor, view: self.conversations[slot].view(slot), id }),
+        }
         Ok(())
+    }
+
+    /// The log was searched for the message up to which was read.
+    pub(crate) fn read_found(&mut self, actor: Actor, view: &LogView, number: Option<u64>) {
+        let error = match number {
+            _ if !self.is_of(view) => Error::ConversationExpired,
+            Some(number) => return self.read_to(actor.peer, view.slot, number),
+            None => Error::MessageNotFound,
+        };
+        self.reply_now(actor, Err(error));
     }
 
     /// What the session's peer has not read, sorted by conversation id.
