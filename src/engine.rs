@@ -15,7 +15,6 @@ use crate::filter::WordFilter;
 use crate::gate::Gate;
 use crate::hooks::Hooks;
 use crate::id::Ticket;
-use crate::output::SessionRef;
 use crate::signature::{KeyError, Keys, Nonces, Verifier};
 use crate::state::accepted::Index;
 use crate::state::actor::Gated;
@@ -101,6 +100,8 @@ pub struct Engine {
     verifier: Option<Verifier>,
     nonces: Nonces,
     retry_tokens: RetryTokens,
+    /// Whether any message that the store may have is not for all members of its conversation.
+    narrows: bool,
     recent: Recent,
     filter: Option<WordFilter>,
     parked: Parked,
@@ -115,8 +116,6 @@ pub struct Engine {
     round_position: u64,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
-    /// Copies of a peer's own messages for its other sessions, by conversation and number, until they are durable.
-    copies: Vec<(SessionRef, u32, u64)>,
     /// Gated replies that were answered early.
     answered: FxHashSet<Ticket>,
     /// Former members whose rows go in time, by when they left.
@@ -180,6 +179,7 @@ impl Engine {
             verifier,
             nonces: Nonces::new(start.nonce_key, config.nonces_max),
             retry_tokens: RetryTokens::new(keying, config.retry_tokens_max),
+            narrows: false,
             recent: Recent::default(),
             filter: None,
             parked: Parked::default(),
@@ -190,7 +190,6 @@ impl Engine {
             round: Vec::new(),
             round_position: 0,
             gated: VecDeque::new(),
-            copies: Vec::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
             trim_next: 0,

@@ -115,6 +115,8 @@ impl Member {
 pub(crate) struct Reach {
     /// The sessions, sorted.
     pub(crate) sessions: Arc<Vec<SessionRef>>,
+    /// Members' open sessions that are catching up: what is transient passes them by.
+    pub(crate) behind: Arc<[u32]>,
     /// The members that are to be woken: offline and not logged out.
     pub(crate) away: Arc<[u32]>,
 }

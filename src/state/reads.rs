@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::id::MessageId;
-use crate::log::{Found, LogReader, LogView, Missed, Part, Reader};
+use crate::log::{Found, Limits, LogReader, LogView, Missed, Part, Reader};
 use crate::message::Message;
 use crate::output::SessionRef;
 use crate::page::{Bound, Order, Page};
@@ -23,9 +23,9 @@ use crate::{keys, log, record};
 #[derive(Debug)]
 pub(crate) enum Plan {
     /// The offline queue of a session that opens.
-    Backlog { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, cutoff: Option<Timestamp>, max: usize },
+    Backlog { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, limits: Limits },
     /// What a lagging session missed.
-    Lag { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, position: u64, max: usize },
+    Lag { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, position: u64, opened_at: u64, max: usize },
     /// A page of one log.
     History { actor: Actor, who: Option<Reader>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
     /// The number of a message that was read.
@@ -51,11 +51,9 @@ pub(crate) enum Outcome {
 impl Plan {
     pub(crate) fn read(&self, reader: &mut LogReader<'_>, store: &dyn Store) -> Result<Outcome, StoreError> {
         match self {
-            Self::Backlog { who, parts, cutoff, max, .. } => {
-                log::backlog(reader, who, parts, *max, *cutoff).map(Outcome::Missed)
-            }
-            Self::Lag { who, parts, position, max, .. } => {
-                log::after_position(reader, who, parts, *position, *max).map(Outcome::Missed)
+            Self::Backlog { who, parts, limits, .. } => log::backlog(reader, who, parts, *limits).map(Outcome::Missed),
+            Self::Lag { who, parts, position, opened_at, max, .. } => {
+                log::after_position(reader, who, parts, (*position, *opened_at), *max).map(Outcome::Missed)
             }
             Self::History { who, view, spans, page, .. } => {
                 let (found, more) = log::page(reader, who.as_ref(), view, spans, page)?;

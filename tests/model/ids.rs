@@ -135,6 +135,10 @@ impl Ids {
                 };
                 equal("the gap", (gap.from, gap.to, gap.count, gap.cause), (*from, *to, *count, cause))
             }
+            (What::Missed(count), Update::Gap(gap)) => {
+                equal("the gap", (&gap.conversation, gap.from, gap.to), (&None, 0, 0))?;
+                equal("what passed by", (gap.count, gap.cause), (*count, GapCause::Overflow))
+            }
             (What::Closed(code), Update::Closed { error }) => {
                 equal("the code", error.as_ref().map(switchboard::Error::code), *code)
             }

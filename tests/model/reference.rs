@@ -92,6 +92,8 @@ pub(crate) enum What {
         count: u64,
         cause: Cause,
     },
+    /// So many transient messages passed it by while it was catching up.
+    Missed(u64),
     Closed(Option<Code>),
     Push {
         message: usize,
@@ -314,6 +316,10 @@ pub(crate) struct Session {
     pub(crate) given: BTreeSet<usize>,
     /// Everything that it was given, for choosing what to acknowledge.
     pub(crate) seen: Vec<usize>,
+    /// Copies of its peer's own messages that it was given, until something after them is acknowledged.
+    pub(crate) copies: Vec<usize>,
+    /// Transient messages that passed it by while it was catching up.
+    missed: u64,
 }
 
 /// A stretch of a log that a session has not received.
@@ -409,8 +415,6 @@ pub(crate) struct Model {
     pub(crate) pending: Vec<Pending>,
     pub(crate) expected: Vec<Expected>,
     presence_due: Option<u64>,
-    /// Copies of a peer's own messages that are not durable: session and attachment, conversation and number.
-    copies: Vec<(usize, u32, usize, u64)>,
     attachments: u64,
     /// The commit that is being filled, the newest one that surely has something, and the newest durable one.
     pub(crate) filling: u64,
@@ -621,6 +625,8 @@ impl Model {
             opened_at: 0,
             given: BTreeSet::new(),
             seen: Vec::new(),
+            copies: Vec::new(),
+            missed: 0,
         });
         self.sessions.len() - 1
     }
@@ -638,6 +644,8 @@ impl Model {
         held.tag = open.tag.or(held.tag);
         held.given.clear();
         held.seen.clear();
+        held.copies.clear();
+        held.missed = 0;
     }
 
     /// An unknown device starts at the furthest cursor of its peer; the one unseen for longest makes room.
@@ -817,6 +825,11 @@ impl Model {
         } else {
             self.reply(session, ticket, Answer::Accepted(message));
         }
+        if send.transient && !is_room {
+            let behind = |other: &usize| *other != session && self.sessions[*other].reading;
+            let passed: Vec<usize> = self.recipients(message).into_iter().filter(behind).collect();
+            passed.into_iter().for_each(|other| self.sessions[other].missed += 1);
+        }
         for listener in self.listeners(message).into_iter().filter(|listener| *listener != session) {
             let what = What::Message { message, offline: false };
             if send.transient || is_room { self.tell(listener, what) } else { self.tell_after(listener, what) }
@@ -944,37 +957,30 @@ impl Model {
             }
         }
         if kind != Kind::Room {
-            // The sending device has its own message, the others have a copy once it is safe.
+            // The sending device has its own message, the others are given a copy.
             self.acknowledge_range(session, at, number, number, false);
-            let others: Vec<usize> = self.open_of(me).into_iter().filter(|other| *other != session).collect();
-            others.into_iter().for_each(|other| self.copy(other, at, number));
+            let is_other = |other: &usize| *other != session && !self.sessions[*other].reading;
+            let others: Vec<usize> = self.open_of(me).into_iter().filter(is_other).collect();
+            others.into_iter().for_each(|other| self.sessions[other].copies.push(message));
         }
         message
     }
 
-    /// A copy of what another device sent needs no acknowledgement: it counts as received once it is durable.
-    fn copy(&mut self, session: usize, conversation: usize, number: u64) {
-        if self.sessions[session].reading {
-            return;
-        }
-        if number <= self.conversations[conversation].durable {
-            self.acknowledge_range(session, conversation, number, number, true);
-        } else {
-            let attached = self.sessions[session].attached;
-            self.copies.push((session, attached, conversation, number));
-        }
-    }
-
     /// The sessions that get a message as it is sent.
     fn listeners(&self, message: usize) -> Vec<usize> {
+        let is_room = self.messages[message].kind == Kind::Room;
+        self.recipients(message).into_iter().filter(|session| is_room || !self.sessions[*session].reading).collect()
+    }
+
+    /// The sessions of those whom a message is for; in a room those who are there.
+    fn recipients(&self, message: usize) -> Vec<usize> {
         let message = &self.messages[message];
         let members = match message.conversation.map(|at| &self.conversations[at]) {
             Some(held) if held.kind == Kind::Room => return held.present.iter().copied().collect(),
             Some(held) => held.active(),
             None => message.to.clone(),
         };
-        let is_one =
-            |session: &usize| members.contains(&self.sessions[*session].peer) && !self.sessions[*session].reading;
+        let is_one = |session: &usize| members.contains(&self.sessions[*session].peer);
         self.open_sessions().into_iter().filter(is_one).collect()
     }
 
@@ -999,6 +1005,7 @@ impl Model {
     }
 
     pub(crate) fn acknowledge(&mut self, session: usize, messages: &[usize], read: bool) {
+        let mut received_to = None;
         for &message in messages {
             let held = self.messages[message].clone();
             let (Some(conversation), Some(number)) = (held.conversation, held.number) else { continue };
@@ -1008,6 +1015,7 @@ impl Model {
             if !released || !log.members.contains_key(&me) || !self.knows(session, message) {
                 continue;
             }
+            received_to = received_to.max(Some(message));
             let has = |device: &Device| device.cursors.get(&conversation).is_some_and(|cursor| cursor.has(number));
             let devices = &self.peers[usize::from(me)].devices;
             let first = !devices.iter().any(|device| has(device) && !device.uncertain);
@@ -1021,6 +1029,18 @@ impl Model {
             }
             if read {
                 self.read_to(me, conversation, number);
+            }
+        }
+        // Copies that came before it were received too.
+        let (received, left) =
+            std::mem::take(&mut self.sessions[session].copies).into_iter().partition(|copy| Some(*copy) <= received_to);
+        self.sessions[session].copies = left;
+        let received: Vec<usize> = received;
+        for copy in received {
+            let held = &self.messages[copy];
+            let (Some(conversation), Some(number)) = (held.conversation, held.number) else { continue };
+            if !self.conversations[conversation].gone {
+                self.acknowledge_range(session, conversation, number, number, true);
             }
         }
     }
@@ -1521,6 +1541,7 @@ impl Model {
         if self.device(session).is_some_and(|device| device.uncertain) {
             self.tell_after(session, What::Anything);
             self.sessions[session].reading = false;
+            self.tell_missed(session);
             return;
         }
         let mut waiting: Vec<(usize, usize, u64)> = Vec::new();
@@ -1563,6 +1584,14 @@ impl Model {
         self.give_cuts(session, cuts);
         self.sessions[session].reading = false;
         self.give_messages(session, messages);
+        self.tell_missed(session);
+    }
+
+    fn tell_missed(&mut self, session: usize) {
+        let missed = std::mem::take(&mut self.sessions[session].missed);
+        if missed > 0 {
+            self.tell_after(session, What::Missed(missed));
+        }
     }
 
     /// What was sent while the read was under way.
@@ -1603,7 +1632,7 @@ impl Model {
             if !self.conversations[conversation].gone {
                 self.sessions[session].given.insert(message);
                 if self.messages[message].from == self.sessions[session].peer {
-                    self.copy(session, conversation, self.messages[message].number.unwrap_or_default());
+                    self.sessions[session].copies.push(message);
                 }
                 self.tell_after(session, What::Message { message, offline: message < opened_at });
             }
@@ -1695,11 +1724,6 @@ impl Model {
         for (held, number) in self.conversations.iter_mut().zip(numbers) {
             held.durable = *number;
         }
-        for (session, attached, conversation, number) in std::mem::take(&mut self.copies) {
-            if self.is_attached(session, attached) && !self.conversations[conversation].gone {
-                self.copy(session, conversation, number);
-            }
-        }
     }
 
     /// Another engine has started on what the store holds.
@@ -1709,7 +1733,6 @@ impl Model {
         self.failed = false;
         self.presence_due = None;
         self.pending.clear();
-        self.copies.clear();
         self.expected.clear();
         (self.filling, self.newest, self.durable) = (1, 0, 0);
         for session in &mut self.sessions {

@@ -860,6 +860,14 @@ impl World {
         for at in candidates(queue) {
             let expected = &queue[at].expected;
             if expected.what == What::Anything {
+                let missed = match update {
+                    Update::Gap(gap) if gap.conversation.is_none() => Some(What::Missed(gap.count)),
+                    _ => None,
+                };
+                if let Some(at) = queue.iter().position(|waiting| Some(&waiting.expected.what) == missed.as_ref()) {
+                    queue.remove(at);
+                    return Ok(());
+                }
                 return self.hear_anything(session, update);
             }
             match self.ids.check(&self.model, &self.tickets, &expected.what, update) {
@@ -954,15 +962,16 @@ impl World {
                 if given && !member.sees(number) {
                     return Err(format!("session {session} was given message {message} of others"));
                 }
-                // A copy of what another of its devices sent needs no acknowledgement.
-                let is_copy = self.model.messages[*message].from == peer;
-                if (!given || is_copy) && (member.sees(number) || has) {
+                if !given && (member.sees(number) || has) {
                     acknowledged.insert(number);
                 }
             }
             learned.push((at, acknowledged));
         }
         self.model.sessions[session].given.extend(&seen.messages);
+        let is_copy = |message: &usize| self.model.messages[*message].from == peer;
+        let copies: Vec<usize> = seen.messages.iter().copied().filter(is_copy).collect();
+        copies.into_iter().for_each(|copy| self.model.sessions[session].copies.push(copy));
         let Some(device) = self.model.device(session) else { return Ok(()) };
         device.uncertain = false;
         device.cursors = learned.into_iter().map(|(at, numbers)| (at, cursor_of(numbers))).collect();

@@ -77,6 +77,7 @@ fn put_meta<T: Encode>(batch: &mut Batch, name: &str, value: &T) -> Result<(), S
 impl Engine {
     /// Reads everything that lives in memory; messages stay in the store.
     pub(crate) fn load(&mut self) -> Result<(), StoreError> {
+        self.narrows = meta::<bool>(&*self.store, "narrows")?.unwrap_or_default();
         self.load_peers()?;
         self.load_conversations()?;
         self.load_members()?;

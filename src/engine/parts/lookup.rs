@@ -25,7 +25,8 @@ impl Engine {
     pub(crate) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
         let receipt_to = if message.receipt { self.peers.find(&message.from) } else { None };
         let conversation = self.conversations[conversation].number;
-        Whereabouts { conversation, number: message.number.unwrap_or_default(), receipt_to }
+        let (number, position) = (message.number.unwrap_or_default(), message.position);
+        Whereabouts { conversation, number, position, sent_by: None, receipt_to }
     }
 
     /// A message that the engine has in memory or gave to this session, by its id, and its conversation.

@@ -152,7 +152,8 @@ impl Engine {
         rare.source_ip = open.source_ip;
         rare.key = admission.key;
         rare.given.clear();
-        rare.sent_while_lagging.clear();
+        rare.copies.clear();
+        rare.missed = 0;
         self.sessions[slot].opened_with = self.gate.newest();
         self.note_device(slot);
     }

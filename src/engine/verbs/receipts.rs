@@ -18,6 +18,7 @@ impl Engine {
         if ids.len() > IDS_MAX {
             return Err(Error::OverLimit { limit: "ids in one acknowledgement", max: IDS_MAX as u64 });
         }
+        let mut received_to = 0;
         for id in ids {
             let Some((slot, at)) = self.locate(session.slot, id) else { continue };
             let conversation = &self.conversations[slot];
@@ -27,6 +28,7 @@ impl Engine {
             if !released || !is_theirs {
                 continue;
             }
+            received_to = at.position.max(received_to);
             let first = !self.peers[actor.peer].has_received(slot, at.number);
             self.acknowledge_range(session.slot, slot, at.number, at.number);
             self.sessions[session.slot].rare.given.remove(id);
@@ -37,6 +39,7 @@ impl Engine {
                 self.read_to(actor.peer, slot, at.number);
             }
         }
+        self.acknowledge_copies(session.slot, received_to);
         Ok(())
     }
 
