@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Bob's connection breaks: dropping the handle pauses his session. What is sent now waits for him.
     drop(bobs);
     alices.send(Draft::to_peer(bob.clone(), "You went away!").with_receipt())?;
-    println!("       ({} message waits for bob)", hub.with_engine(|engine, _| engine.unread_count(&bob)));
+    println!("       ({} message waits for bob)", hub.with_engine(|engine, _| engine.unread_count(&bob))?);
 
     // He is back, on what might be another connection. The message is marked as offline.
     let (bobs, _) = hub.open(Open::new(bob))?;

@@ -28,8 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let host = scope.spawn(|| host(&hub));
             let spoken = speak(&alice);
             // The end of the hub is what ends each host's loop; what is in the outboxes can still be drained.
-            hub.shut_down(Duration::from_secs(5));
-            spoken.map(|()| host.join())
+            let ended = hub.shut_down(Duration::from_secs(5));
+            spoken.and(ended).map(|_| host.join())
         })?;
         let heard = heard.map_err(|_| "the host panicked")?;
         println!("{name:>8}: heard {heard} of {MESSAGES} messages");

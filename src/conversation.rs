@@ -6,6 +6,22 @@ use crate::time::Timestamp;
 /// Custom attributes of a conversation, as JSON.
 pub type Attributes = serde_json::Map<String, serde_json::Value>;
 
+/// Bytes that attributes keep in memory, about.
+pub(crate) fn attributes_bytes(attributes: &Attributes) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(value_bytes).sum(),
+        Value::Object(attributes) => attributes_bytes(attributes),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + inside
+}
+
 /// What a conversation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

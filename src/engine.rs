@@ -26,6 +26,7 @@ use crate::state::reads::Reads;
 use crate::state::recent::Recent;
 use crate::state::retry::RetryTokens;
 use crate::state::session::Sessions;
+use crate::store::guarded::Guarded;
 use crate::store::{Store, StoreError};
 use crate::table::Keying;
 use crate::time::{HostTime, Timestamp};
@@ -163,6 +164,7 @@ impl Engine {
                     .with_window(config.signature_window, config.signature_ahead),
             ),
         };
+        let store: Arc<dyn Store> = Arc::new(Guarded::new(store)?);
         let start = flow::load::begin(&*store, seed)?;
         let mut random = ChaCha20Rng::from_seed(start.seed);
         let keying = Keying::new(random.next_u64(), random.next_u64());

@@ -54,6 +54,10 @@ pub enum Error {
     /// The engine is shutting down (4200).
     #[error("shutting down")]
     Closed,
+    /// A hook called its own hub, or a store that writes inline did (4200). The call would have waited for itself: what a hook
+    /// wants done it returns, or has another thread do without waiting for it.
+    #[error("called from inside a hook")]
+    InsideHook,
     /// An internal fault (4200).
     #[error("internal error")]
     Internal,
@@ -145,7 +149,7 @@ impl Error {
             Self::TokenExpired => 4112,
             Self::Unparseable => 4114,
             Self::KickedByApp => 4115,
-            Self::Closed | Self::Internal | Self::StoreUnavailable | Self::MayBeStored => 4200,
+            Self::Closed | Self::InsideHook | Self::Internal | Self::StoreUnavailable | Self::MayBeStored => 4200,
             Self::ConversationSignatureFailed => 4302,
             Self::ConversationFull => 4304,
             Self::WrongConversationKind => 4314,
@@ -170,6 +174,7 @@ impl Error {
             | Self::TokenExpired
             | Self::ConversationSignatureFailed => Advice::SignIn,
             Self::InvalidPeerId
+            | Self::InsideHook
             | Self::TooLong { .. }
             | Self::Unparseable
             | Self::WrongConversationKind

@@ -97,6 +97,14 @@ pub enum Event {
         /// The store's words, for the log.
         error: crate::store::StoreError,
     },
+    /// Another call of the store failed. A read is answered with 4200; upkeep comes again, and is told of once until it
+    /// succeeds.
+    StoreCallFailed {
+        /// Which: `read`, `maintain` or `close`.
+        call: &'static str,
+        /// The store's words, for the log.
+        error: crate::store::StoreError,
+    },
     /// The store takes writes again.
     StoreRecovered,
     /// A store call takes longer than [`Config::store_stall_after`](crate::Config::store_stall_after).
@@ -136,11 +144,13 @@ pub enum OfflineReason {
 pub enum HookFault {
     /// It panicked.
     Panicked,
-    /// It took longer than [`Config::hook_budget`](crate::Config::hook_budget), as [`Engine::hook_overran`](crate::Engine)
-    /// was told by the host that measured it.
+    /// It took longer than [`Config::hook_budget`](crate::Config::hook_budget), as
+    /// [`Hooks::last_call`](crate::Hooks::last_call) told afterwards.
     Overran,
     /// A deferred answer did not come in time.
     Expired,
+    /// It has taken longer than `HubConfig::hook_stall_after`, and still runs: whoever needs the engine waits for it.
+    Stalled,
     /// Its answer broke a limit and was set aside.
     Invalid,
 }

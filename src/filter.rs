@@ -131,8 +131,9 @@ impl WordFilter {
     /// The content of a message with every hit masked, or `None` where nothing was hit.
     ///
     /// Of a typed message, a JSON object with a key `_lctype`, only the text in `_lctext` is looked at, escapes decoded;
-    /// around it nothing changes, not even a space. Of anything else all is looked at, as it stands. `bytes_max` is as in
-    /// [`mask`](Self::mask), for the whole content. (Second generation's guide, "word filter".)
+    /// around it nothing changes, not even a space. Of anything else all is looked at, as it stands: a hit inside an escape
+    /// or a key is masked too, after which other JSON may be none. `bytes_max` is as in [`mask`](Self::mask), for the whole
+    /// content. (Second generation's guide, "word filter".)
     #[must_use]
     pub fn mask_message(&self, content: &str, bytes_max: usize) -> Option<String> {
         // Without an escape, what is not in the content is not in a part of it.

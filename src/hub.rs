@@ -15,17 +15,40 @@
 //! their channels under the delivery lock, because their order counts.
 //!
 //! # Threads
-//! `switchboard-timer` handles timeouts, watches the store for stalls and finishes long deliveries, and tells the engine which consumers have caught up; `switchboard-commit`
-//! writes, maintains and closes the store; `switchboard-read` reads it, so that neither waits for the other. With a store in
-//! memory the calling threads write and read themselves, and only the first of the three runs.
+//! `switchboard-watch` reports hooks and store calls that do not return, and waits for no lock; `switchboard-timer` handles
+//! timeouts, finishes long deliveries and tells the engine which consumers have caught up; `switchboard-commit` writes,
+//! maintains and closes the store; `switchboard-read` reads it, so that neither waits for the other. With a store in memory
+//! the calling threads write and read themselves, and only the first two run.
+//!
+//! # When the host's code misbehaves
+//! * A *hook* runs under the engine's lock. One that asks its own hub for something would wait for itself: it is refused with
+//!   [`Error::InsideHook`], and what cannot be refused (a handle dropped, a session paused, the last hub dropped) is done by
+//!   the timer thread afterwards. [`Hub::drain`] works there as anywhere. A hook must not wait for another thread that uses
+//!   the hub, nor for [`Hub::events`] or [`Hub::pushes`]: nothing comes while it runs.
+//! * A hook that *stalls* is reported by [`HookFault::Stalled`](crate::HookFault) once it has taken
+//!   [`HubConfig::hook_stall_after`], while it runs. Until it returns everything that needs the engine waits: requests,
+//!   opens, timeouts, commits that end. What is in the outboxes can be drained, and [`Hub::shut_down`] returns in its time.
+//! * A hook that keeps a [`Hub`] keeps it running for ever. It keeps a [`WeakHub`] instead: [`Hub::start_cyclic`].
+//! * A *store* that panics has failed at that call, which is repeated or answered with 4200 like any other; one that stalls
+//!   is reported by [`Event::StoreStalled`] while it does, whichever call it is.
 //!
 //! # When an outbox is full
 //! It is bounded in updates and in bytes. What is fleeting goes first, and the consumer is told how much by one
 //! [`Gap`](crate::Gap) when it has drained. What is in the log makes the session *lag*: it gets no more of it until it has
 //! drained half, then pages from the log, then live updates again. Nobody else waits, and nothing that was accepted is lost.
-//! Replies always find a place; who leaves too many of them unread is refused further requests.
+//! Replies always find a place; who leaves too many of them unread, or asks too much before the answers have come, is
+//! refused further requests. All that a session holds is bounded: the answer to a question that finds no place in
+//! [`outbox_bytes_max`](HubConfig::outbox_bytes_max) and [`reply_bytes_max`](HubConfig::reply_bytes_max) together is a
+//! refusal (4318), and a session that leaves more than twice the latter of anything else unread ends with 4318; its token
+//! resumes it.
+//!
+//! # When a place is given away
+//! A session's place in the table of outboxes goes to somebody else once it has ended. What it had not read is lost then,
+//! but not its end: that is kept beside, for 15 seconds and 10,000 sessions, or waited for where it is still on its way. So
+//! whoever is closed by the engine reads why.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,6 +70,11 @@ use crate::update::Update;
 
 mod clock;
 mod delivery;
+mod farewells;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these tests wait for threads in real time")]
+mod fault_tests;
+mod inside;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "these tests wait for threads in real time")]
 mod machine_tests;
@@ -54,6 +82,8 @@ mod outbox;
 mod ready;
 mod shared;
 mod slots;
+mod stall;
+mod supervised;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -69,6 +99,7 @@ use shared::Shared;
 pub use threads::ShutdownReport;
 pub use timed::Timed;
 
+use supervised::{HookCall, Supervised};
 /// How long dropping the last [`Hub`] waits for a store that stalls.
 const SHUTDOWN_AFTER: Duration = Duration::from_secs(5);
 
@@ -91,9 +122,10 @@ pub struct HubConfig {
     pub outbox_events_max: usize,
     /// Bytes that wait for one session: fifty messages of the largest size. At least one update always fits.
     pub outbox_bytes_max: usize,
-    /// Replies unread over which a session's requests are refused with 4318.
+    /// Replies, unread or still to come, over which a session's requests are refused with 4318.
     pub replies_max: usize,
-    /// Bytes of replies unread, over the outbox's own, over which a session's requests are refused with 4318.
+    /// Bytes of replies unread, over the outbox's own, over which a session's requests are refused with 4318, and answers to
+    /// its questions too. Over twice as many it is ended.
     pub reply_bytes_max: usize,
     /// Events that wait for the host; more are dropped and counted.
     pub events_max: usize,
@@ -103,6 +135,8 @@ pub struct HubConfig {
     pub commits: Commits,
     /// Whether hooks are measured, see [`Timed`].
     pub time_hooks: bool,
+    /// How long a hook may take until it is reported while it still runs.
+    pub hook_stall_after: Duration,
     /// Where the time comes from.
     pub clock: HubClock,
 }
@@ -118,6 +152,7 @@ impl Default for HubConfig {
             pushes_max: 10_000,
             commits: Commits::Auto,
             time_hooks: true,
+            hook_stall_after: Duration::from_secs(1),
             clock: HubClock::default(),
         }
     }
@@ -135,6 +170,11 @@ impl HubConfig {
         ];
         // Bytes are counted in 32 bits, replies in 16.
         let max = |setting| if setting == "replies_max" { 60_000 } else { 1 << 30 };
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        if !(least..=most).contains(&self.hook_stall_after) {
+            let reason = format!("is {:?}, not between {least:?} and {most:?}", self.hook_stall_after);
+            return Err(ConfigError { setting: "hook_stall_after", reason });
+        }
         settings.into_iter().try_for_each(|(setting, value, min)| {
             let max = max(setting);
             let reason = || format!("is {value}, not between {min} and {max}");
@@ -185,16 +225,40 @@ pub struct Hub {
     owner: Arc<Owner>,
 }
 
+/// A [`Hub`] that does not keep it running: for hooks, and whoever answers for them later.
+#[derive(Clone, Debug)]
+pub struct WeakHub {
+    /// Empty until the hub has started.
+    owner: Arc<OnceLock<Weak<Owner>>>,
+}
+
+impl WeakHub {
+    /// The hub, while somebody else holds it: `None` before it has started and after its end.
+    ///
+    /// What this returns keeps the hub running, so do not keep it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Hub> {
+        Some(Hub { owner: self.owner.get()?.upgrade()? })
+    }
+}
+
 /// What the clones of a hub share, but neither its threads nor its handles: its end is the hub's.
 #[derive(Debug)]
 struct Owner {
     shared: Arc<Shared>,
     report: Mutex<Option<ShutdownReport>>,
+    weak: WeakHub,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shut_down(SHUTDOWN_AFTER);
+        if self.shared.hook.inside.is_here() {
+            // This thread has the engine: another one ends the hub.
+            self.shared.abandoned.store(true, Ordering::Release);
+            self.shared.timer_signal.wake();
+        } else {
+            self.shut_down(SHUTDOWN_AFTER);
+        }
     }
 }
 
@@ -217,19 +281,44 @@ impl Hub {
         seed: [u8; 32],
         settings: HubConfig,
     ) -> Result<Self, StartError> {
+        Self::start_cyclic(config, store, |_| hooks, seed, settings)
+    }
+
+    /// Starts a hub whose hooks know it. `hooks` makes them of a [`WeakHub`], which does not keep the hub running.
+    ///
+    /// # Errors
+    /// [`StartError`]; no thread is left behind.
+    pub fn start_cyclic(
+        config: Config,
+        store: Arc<dyn Store>,
+        hooks: impl FnOnce(WeakHub) -> Box<dyn Hooks>,
+        seed: [u8; 32],
+        settings: HubConfig,
+    ) -> Result<Self, StartError> {
         settings.validate()?;
+        let weak = WeakHub { owner: Arc::default() };
+        let hooks = hooks(weak.clone());
         let hooks = if settings.time_hooks { Box::new(Timed::new(hooks)) } else { hooks };
-        let inline = settings.is_inline(store.status().durability);
+        let call = Arc::new(HookCall::default());
+        let hooks = Box::new(Supervised::new(hooks, Arc::clone(&call), settings.clock.clone()));
         let bounds = settings.bounds(&config);
-        let post = Post::new(config.all_sessions_max, bounds, settings.events_max, settings.pushes_max);
-        let stall_after = config.store_stall_after;
-        let clock = settings.clock;
-        let engine = Engine::start(config, store, hooks, seed, clock.now())?;
-        let shared = Arc::new(Shared::new(engine, post, clock, stall_after, inline));
-        let hub = Self { owner: Arc::new(Owner { shared: Arc::clone(&shared), report: Mutex::default() }) };
+        let channels = (settings.events_max, settings.pushes_max);
+        let post = Post::new(config.all_sessions_max, bounds, channels, Arc::clone(&call));
+        let engine = Engine::start(config, store, hooks, seed, settings.clock.now())?;
+        let shared = Arc::new(Shared::new(engine, post, call, &settings));
+        let owner = Arc::new(Owner { shared: Arc::clone(&shared), report: Mutex::default(), weak });
+        // Nobody else sets it.
+        let _ = owner.weak.owner.set(Arc::downgrade(&owner));
+        let hub = Self { owner };
         // Where this fails the hub is dropped, and the threads that did start with it.
         threads::start(&shared)?;
         Ok(hub)
+    }
+
+    /// The hub for those who must not keep it running.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakHub {
+        self.owner.weak.clone()
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -264,8 +353,8 @@ impl Hub {
         self.shared().pause(session);
     }
 
-    /// Waits until there is something to drain, the end of the session included, for `timeout` at most. Returns whether
-    /// there is.
+    /// Waits until there is something to drain, the end of the session included, for `timeout` at most; inside a hook not at
+    /// all. Returns whether there is.
     #[must_use]
     pub fn wait(&self, session: SessionId, timeout: Duration) -> bool {
         self.shared().wait(session, timeout)
@@ -302,9 +391,12 @@ impl Hub {
 
     /// Calls any of the engine's verbs, under its lock; what it puts out is delivered afterwards.
     ///
-    /// Sessions are opened by [`open`](Self::open): one that is opened here has no outbox. `act` must not use the hub.
-    pub fn with_engine<T>(&self, act: impl FnOnce(&mut Engine, Timestamp) -> T) -> T {
-        self.shared().with_engine(act)
+    /// Sessions are opened by [`open`](Self::open): one that is opened here has no outbox.
+    ///
+    /// # Errors
+    /// [`Error::InsideHook`] inside a hook; in `act` the hub answers so too.
+    pub fn with_engine<T>(&self, act: impl FnOnce(&mut Engine, Timestamp) -> T) -> Result<T, Error> {
+        self.shared().lend_engine(act)
     }
 
     /// Sends as any peer, for the host itself; answered by [`Event::Answered`].
@@ -312,7 +404,7 @@ impl Hub {
     /// # Errors
     /// Why the message was refused.
     pub fn send_as(&self, peer: PeerId, draft: Draft) -> Result<Ticket, Error> {
-        self.with_engine(|engine, now| engine.send_as(&peer, draft, now))
+        self.with_engine(|engine, now| engine.send_as(&peer, draft, now))?
     }
 
     /// Answers a hook's question that was deferred.
@@ -320,7 +412,7 @@ impl Hub {
     /// # Errors
     /// As [`Engine::resolve`].
     pub fn resolve(&self, ticket: Ticket, resolution: Resolution) -> Result<(), Error> {
-        self.with_engine(|engine, now| engine.resolve(ticket, resolution, now))
+        self.with_engine(|engine, now| engine.resolve(ticket, resolution, now))?
     }
 
     /// What was counted since the start.
@@ -341,8 +433,12 @@ impl Hub {
     ///
     /// It takes no longer than about `timeout`, even where the store stalls; the report tells what was not finished. A second call
     /// does nothing and gives the first one's report.
-    pub fn shut_down(&self, timeout: Duration) -> ShutdownReport {
-        self.owner.shut_down(timeout)
+    ///
+    /// # Errors
+    /// [`Error::InsideHook`] inside a hook: the hub goes on.
+    pub fn shut_down(&self, timeout: Duration) -> Result<ShutdownReport, Error> {
+        self.shared().hook.inside.check_outside()?;
+        Ok(self.owner.shut_down(timeout))
     }
 }
 

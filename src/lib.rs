@@ -88,7 +88,9 @@ pub mod update;
 mod engine;
 
 pub use config::{Alarms, Config, ConfigError, HistoryScope, SignatureChecks};
-pub use connection::{Action, ClientConnection, Connection, ConnectionConfig, Framing, ServerFrame, Transmit, Wire};
+pub use connection::{
+    Action, ClientConnection, Connection, ConnectionConfig, FrameKind, Framing, ServerFrame, Transmit, Wire,
+};
 pub use conversation::{Attributes, ConversationInfo, ConversationKind};
 pub use engine::{Commit, Committed, Engine, Metrics, Read, ReadDone, StartError};
 pub use error::{Advice, Error};
@@ -96,7 +98,7 @@ pub use event::{Event, HookFault, Measure, OfflineReason};
 pub use hooks::{
     Answer, Hooks, Interests, MessageReceived, NoHooks, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
 };
-pub use hub::{DrainState, Hub, HubConfig, SessionHandle};
+pub use hub::{DrainState, Hub, HubConfig, SessionHandle, WeakHub};
 pub use id::{ConversationId, DeviceId, IdError, MessageId, PeerId, ResumeToken, RetryToken, SessionId, Tag, Ticket};
 pub use message::{Accepted, Content, Draft, Message, Target};
 pub use output::{Audience, Class, Deliver, Output, Push, PushRecipient, SessionRef};

@@ -75,12 +75,20 @@ pub enum Action<'a> {
         /// The peers to watch.
         watch: &'a [PeerId],
     },
-    /// Join a group, or create one.
+    /// Start a conversation: a group or a temporary one with these members, a room, or a group of one where none is named.
+    /// The first guide's string for joining, with an empty group and the members in the place of the group's peers.
+    Create {
+        /// Who starts it.
+        peer: &'a PeerId,
+        /// The others, each once; the creator among them changes nothing.
+        members: &'a [PeerId],
+    },
+    /// Join a group.
     Join {
         /// Who joins.
         peer: &'a PeerId,
-        /// The group; `None` creates one.
-        group: Option<&'a ConversationId>,
+        /// The group.
+        group: &'a ConversationId,
     },
     /// Invite peers to a group.
     Invite {
@@ -311,7 +319,8 @@ struct Layout<'a> {
     /// `Some` where the layout has a field for the group, which is empty when creating one.
     group: Option<&'a str>,
     list: &'a [PeerId],
-    /// Whether the own id may stand for an empty list: documents differ for a peer that joins by itself.
+    /// Whether the own id may stand in the list or not: documents differ for a peer that joins by itself, and for whether a
+    /// creator is one of the members.
     may_list_self: bool,
     /// The documented ending first.
     endings: &'static [&'static str],
@@ -338,11 +347,10 @@ impl<'a> Layout<'a> {
                 plain(peer, watch, &[""])
             }
             Action::Open { peer, watch, super_peer: true } => plain(peer, watch, &[":su", ":sp"]),
-            Action::Join { peer, group } => Self {
-                group: Some(group.map_or("", ConversationId::as_str)),
-                may_list_self: true,
-                ..plain(peer, &[], &[":join"])
-            },
+            Action::Create { peer, members } => {
+                Self { group: Some(""), may_list_self: true, ..plain(peer, members, &[":join"]) }
+            }
+            Action::Join { peer, group: to } => Self { may_list_self: true, ..group(peer, to, &[], &[":join"]) },
             Action::Invite { peer, group: to, peers } => group(peer, to, peers, &[":invite"]),
             Action::Kick { peer, group: from, peers } => group(peer, from, peers, &[":kick"]),
         }
@@ -381,29 +389,41 @@ impl<'a> Layout<'a> {
             }
         };
 
-        if self.list.is_sorted() {
+        if !self.may_list_self && self.list.is_sorted() {
             self.list.iter().for_each(|id| push(&mut text, id.as_str()));
-        } else {
-            let mut ids: Sorted<'_> = self.list.iter().map(PeerId::as_str).collect();
-            ids.sort_unstable();
-            ids.iter().for_each(|id| push(&mut text, id));
-        }
-        let has_astral = text[head..].iter().any(|&byte| byte >= FOUR_BYTES_LEAD);
-        complete(&mut text);
-        if self.may_list_self {
-            text.truncate(head);
-            push(&mut text, self.peer);
+            let has_astral = text[head..].iter().any(|&byte| byte >= FOUR_BYTES_LEAD);
             complete(&mut text);
-        }
-        if has_astral && self.list.len() > 1 {
-            let mut ids: Sorted<'_> = self.list.iter().map(PeerId::as_str).collect();
-            ids.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
-            if !ids.is_sorted() {
-                text.truncate(head);
-                ids.iter().for_each(|id| push(&mut text, id));
-                complete(&mut text);
+            if !has_astral {
+                return;
             }
         }
+        for ids in self.lists() {
+            text.truncate(head);
+            ids.iter().for_each(|id| push(&mut text, id));
+            complete(&mut text);
+        }
+    }
+
+    /// The list in every order and with every member that it may be signed with, the documented one first.
+    fn lists(&self) -> SmallVec<[Sorted<'a>; 4]> {
+        let named = self.list.iter().map(PeerId::as_str);
+        let mut lists: SmallVec<[Sorted<'a>; 4]> = SmallVec::new();
+        if self.may_list_self {
+            let others: Sorted<'a> = named.filter(|id| *id != self.peer).collect();
+            let all = others.iter().copied().chain([self.peer]).collect();
+            lists.extend([others, all]);
+        } else {
+            lists.push(named.collect());
+        }
+        for at in 0..lists.len() {
+            lists[at].sort_unstable();
+            let mut utf16 = lists[at].clone();
+            utf16.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+            if utf16 != lists[at] {
+                lists.push(utf16);
+            }
+        }
+        lists
     }
 }
 

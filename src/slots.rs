@@ -7,11 +7,13 @@ use std::ops::{Index, IndexMut};
 pub(crate) struct Slots<T> {
     places: Vec<Option<T>>,
     free: Vec<u32>,
+    /// How many empty places are not free.
+    withheld: usize,
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: Vec::new(), withheld: 0 }
     }
 }
 
@@ -35,6 +37,20 @@ impl<T> Slots<T> {
         value
     }
 
+    /// Empties a place that is not to be given again yet: [`release`](Self::release) follows.
+    pub(crate) fn withhold(&mut self, slot: u32) -> Option<T> {
+        let value = self.places.get_mut(slot as usize)?.take();
+        self.withheld += usize::from(value.is_some());
+        value
+    }
+
+    /// A place that was withheld is free.
+    pub(crate) fn release(&mut self, slot: u32) {
+        debug_assert!(self.get(slot).is_none() && self.withheld > 0);
+        self.withheld -= 1;
+        self.free.push(slot);
+    }
+
     /// What is in a place.
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
         self.places.get(slot as usize)?.as_ref()
@@ -47,7 +63,7 @@ impl<T> Slots<T> {
 
     /// How many places hold something.
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places.len() - self.free.len() - self.withheld
     }
 
     /// Everything, by place.

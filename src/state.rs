@@ -4,6 +4,7 @@ pub(crate) mod accepted;
 pub(crate) mod actor;
 pub(crate) mod conversation;
 pub(crate) mod counts;
+pub(crate) mod notices;
 pub(crate) mod parked;
 pub(crate) mod peer;
 pub(crate) mod reads;

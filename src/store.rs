@@ -11,6 +11,7 @@ use std::path::PathBuf;
 pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod faulty;
+pub(crate) mod guarded;
 pub mod memory;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -18,7 +19,8 @@ pub mod sled;
 /// An ordered map of bytes whose batches are atomic and, once [`apply`](Self::apply) returns, as durable as its
 /// [`Durability`] promises.
 ///
-/// All methods may be called from several threads at once. At most one `apply` runs at a time.
+/// All methods may be called from several threads at once. At most one `apply` runs at a time. A panic is caught and counts
+/// as a failed call ([`StoreError::Panicked`]); in a host built with `panic = "abort"` it ends the process.
 pub trait Store: Send + Sync {
     /// The value under `key`.
     ///
@@ -235,6 +237,12 @@ pub enum StoreError {
     /// The system refused, with its own words.
     #[error("the store failed: {0}")]
     Io(String),
+    /// The store panicked, with these words. That is a failed call like any other.
+    #[error("the store panicked: {0}")]
+    Panicked(String),
+    /// The store had not answered when time was up.
+    #[error("the store has not answered yet")]
+    Unfinished,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -245,6 +253,6 @@ impl StoreError {
     /// cannot tell.
     #[must_use]
     pub const fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Full | Self::Io(_) | Self::Corrupt { .. })
+        matches!(self, Self::Full | Self::Io(_) | Self::Panicked(_) | Self::Unfinished | Self::Corrupt { .. })
     }
 }

@@ -234,12 +234,12 @@ impl<'a> Client<'a> {
         let request = match (command, arguments) {
             ("create", names) => {
                 let mut create = Create::new(Shape::Group, peers(names)?);
-                create.signature = self.sign(&Action::Join { peer: me, group: None }, now)?;
+                create.signature = self.sign(&Action::Create { peer: me, members: &create.members }, now)?;
                 return Ok((Some(Request::Create(create)), Asked::NewGroup));
             }
             ("join", [id]) => {
                 let id = conversation(id)?;
-                let signature = self.sign(&Action::Join { peer: me, group: Some(&id) }, now)?;
+                let signature = self.sign(&Action::Join { peer: me, group: &id }, now)?;
                 return Ok((Some(Request::Join { conversation: id, signature }), Asked::NewGroup));
             }
             ("to", [id]) => {
@@ -271,7 +271,7 @@ impl<'a> Client<'a> {
         match (command, arguments) {
             ("create", []) => {
                 let mut create = Create::new(Shape::Room, Vec::new());
-                create.signature = self.sign(&Action::Join { peer: me, group: None }, now)?;
+                create.signature = self.sign(&Action::Create { peer: me, members: &[] }, now)?;
                 Ok(Request::Create(create))
             }
             ("join", [id]) => self.join_room(conversation(id)?, now),
@@ -284,7 +284,7 @@ impl<'a> Client<'a> {
     }
 
     fn join_room(&self, room: ConversationId, now: Timestamp) -> Result<Request, String> {
-        let signature = self.sign(&Action::Join { peer: &self.settings.peer, group: Some(&room) }, now)?;
+        let signature = self.sign(&Action::Join { peer: &self.settings.peer, group: &room }, now)?;
         Ok(Request::Join { conversation: room, signature })
     }
 

@@ -47,7 +47,7 @@ impl Link {
         let (wake, woken) = bounded(1);
         Ok(Self {
             socket,
-            connection: Mutex::new(Connection::new(config, source_ip, now)),
+            connection: Mutex::new(Connection::new(config, source_ip, now).map_err(io::Error::other)?),
             relieved: Condvar::new(),
             ready: Mutex::default(),
             wake,
@@ -103,6 +103,8 @@ impl Link {
         // A client that does not take its answers asks nothing more.
         while connection.is_congested() && !self.is_over.load(Ordering::Acquire) {
             self.relieved.wait_for(&mut connection, NAP);
+            self.act(&mut connection, server);
+            self.wake_writer();
         }
     }
 
@@ -168,8 +170,8 @@ impl Link {
     fn drain(&self, connection: &mut Connection, server: &Server) {
         let mut ready = std::mem::take(&mut *self.ready.lock());
         let mut updates = Vec::new();
-        while let Some(session) = ready.pop_if(|_| !connection.is_congested()) {
-            let state = server.hub.drain(session, &mut updates, UPDATES);
+        while let Some(session) = ready.pop_if(|_| connection.room() > 0) {
+            let state = server.hub.drain(session, &mut updates, UPDATES.min(connection.room()));
             updates.drain(..).for_each(|update| connection.update(session, &update, server.hub.now()));
             match state {
                 DrainState::Empty => {}

@@ -80,7 +80,7 @@ fn run(settings: &Settings) -> Result<(), Failure> {
     // The sender lives in the signal handler, to the end.
     let _ = stopped.recv();
     eprintln!("shutting down");
-    let report = server.hub.shut_down(SHUTDOWN_AFTER);
+    let report = server.hub.shut_down(SHUTDOWN_AFTER).map_err(|error| Failure::Other(error.to_string()))?;
     // The pump ends once it has passed on everything.
     let _ = pump.join();
     server.say_farewell();
@@ -122,7 +122,7 @@ impl Server {
         let store = settings.open_store()?;
         let hub = Hub::start(settings.engine(), store, Box::new(NoHooks), seed, HubConfig::default())
             .map_err(|error| Failure::Store(error.to_string()))?;
-        hub.with_engine(|engine, _| engine.set_filter(words));
+        hub.with_engine(|engine, _| engine.set_filter(words)).map_err(|error| Failure::Other(error.to_string()))?;
         Ok(Self {
             hub,
             config: Arc::new(settings.connection()),

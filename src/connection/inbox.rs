@@ -2,9 +2,18 @@
 
 use std::collections::VecDeque;
 
+use super::FrameKind;
+
 /// A frame is longer than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
+
+/// Where a whole frame ends, and what it is.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    at: usize,
+    kind: FrameKind,
+}
 
 /// What has arrived and was not yet taken: whole frames, then the beginning of the next one.
 ///
@@ -14,8 +23,8 @@ pub(super) struct Inbox {
     bytes: Vec<u8>,
     /// Where in `bytes` the first frame starts that was not yet taken.
     start: usize,
-    /// Where each whole frame ends, its line end included. Frames that end at the same place are empty.
-    ends: VecDeque<usize>,
+    /// The end of each whole frame. Frames that end at the same place are empty.
+    ends: VecDeque<End>,
     frame_bytes_max: usize,
     /// After the frames that are here comes one that is too long. What follows it is lost.
     over: bool,
@@ -42,12 +51,12 @@ impl Inbox {
     }
 
     /// Takes one frame of a message transport.
-    pub(super) fn push_frame(&mut self, frame: &[u8]) {
+    pub(super) fn push_frame(&mut self, kind: FrameKind, frame: &[u8]) {
         if frame.len() > self.frame_bytes_max {
             self.over = true;
         } else if !self.over {
             self.bytes.extend_from_slice(frame);
-            self.ends.push_back(self.bytes.len());
+            self.ends.push_back(End { at: self.bytes.len(), kind });
         }
     }
 
@@ -56,13 +65,24 @@ impl Inbox {
         self.over |= usize::try_from(length).map_or(true, |length| length > self.frame_bytes_max);
     }
 
-    /// The next frame, without its line end. `TooLong` is the last thing that an inbox says, again and again.
-    pub(super) fn next_frame(&mut self) -> Option<Result<&[u8], TooLong>> {
+    /// Whether a frame that is too long has come, or was announced.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The next frame. `TooLong` is the last thing that an inbox says, again and again.
+    pub(super) fn next_frame(&mut self) -> Option<Result<(FrameKind, &[u8]), TooLong>> {
         let Some(end) = self.ends.pop_front() else {
             return if self.over { Some(Err(TooLong)) } else { self.tidy() };
         };
-        let start = std::mem::replace(&mut self.start, end);
-        Some(Ok(without_line_end(&self.bytes[start..end])))
+        let start = std::mem::replace(&mut self.start, end.at);
+        Some(Ok((end.kind, &self.bytes[start..end.at])))
+    }
+
+    /// Bytes of the whole frames that wait, with what telling them apart takes.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let end = self.ends.back().map_or(self.start, |end| end.at);
+        end - self.start + self.ends.len() * size_of::<End>()
     }
 
     /// Forgets everything.
@@ -71,7 +91,7 @@ impl Inbox {
     }
 
     fn push_piece(&mut self, piece: &[u8], is_whole: bool) {
-        let open = self.ends.back().copied().unwrap_or(self.start);
+        let open = self.ends.back().map_or(self.start, |end| end.at);
         let begun = self.bytes.len() - open;
         let ends_in_return = piece.last() == Some(&b'\r');
         let length = match is_whole {
@@ -86,7 +106,10 @@ impl Inbox {
             self.bytes.truncate(open);
         } else {
             self.bytes.extend_from_slice(piece);
-            self.ends.extend(is_whole.then_some(self.bytes.len()));
+            if is_whole {
+                self.bytes.truncate(open + length);
+                self.ends.push_back(End { at: open + length, kind: FrameKind::Text });
+            }
         }
     }
 
@@ -96,15 +119,14 @@ impl Inbox {
         if self.bytes.capacity() > Self::IDLE_BYTES_MAX.max(4 * self.bytes.len()) {
             self.bytes.shrink_to_fit();
         }
-        if self.ends.capacity() * size_of::<usize>() > Self::IDLE_BYTES_MAX / 2 {
+        if self.ends.capacity() * size_of::<End>() > Self::IDLE_BYTES_MAX / 2 {
             self.ends = VecDeque::new();
         }
         None
     }
 
-    #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+        self.bytes.capacity() + self.ends.capacity() * size_of::<End>()
     }
 }
 
@@ -128,7 +150,7 @@ mod tests {
     fn drain(inbox: &mut Inbox) -> Vec<Result<String, TooLong>> {
         let mut frames = Vec::new();
         while let Some(frame) = inbox.next_frame() {
-            frames.push(frame.map(|frame| String::from_utf8(frame.to_vec()).unwrap()));
+            frames.push(frame.map(|(_, frame)| String::from_utf8(frame.to_vec()).unwrap()));
             if frames.last() == Some(&Err(TooLong)) {
                 break;
             }
@@ -194,9 +216,19 @@ mod tests {
     #[test]
     fn messages_may_be_empty_and_hold_line_ends() {
         let mut inbox = Inbox::new(8);
-        inbox.push_frame(b"");
-        inbox.push_frame(b"a\nb");
-        inbox.push_frame(b"123456789");
+        inbox.push_frame(FrameKind::Text, b"");
+        inbox.push_frame(FrameKind::Text, b"a\nb");
+        inbox.push_frame(FrameKind::Text, b"123456789");
         assert_eq!(drain(&mut inbox), [Ok(String::new()), Ok("a\nb".to_owned()), Err(TooLong)]);
+    }
+
+    /// A binary frame whose last byte happens to be that of a line end lost it.
+    #[test]
+    fn a_message_keeps_each_of_its_bytes() {
+        let mut inbox = Inbox::new(8);
+        inbox.push_frame(FrameKind::Binary, b"\x01\r\n");
+        inbox.push_frame(FrameKind::Text, b"{}\n");
+        assert_eq!(inbox.next_frame(), Some(Ok((FrameKind::Binary, &b"\x01\r\n"[..]))));
+        assert_eq!(inbox.next_frame(), Some(Ok((FrameKind::Text, &b"{}\n"[..]))));
     }
 }

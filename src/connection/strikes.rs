@@ -18,6 +18,10 @@ impl Strikes {
         self.0.push_back(now);
         self.0.len()
     }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Timestamp>()
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! What every wire format says, in types: between the rules of a connection and the frames of one format.
+//!
+//! A format is a folder beside this file that implements [`Format`], and an arm of [`Wire::format`].
 
-use super::ConnectionConfig;
 use crate::connection::v1;
 use crate::error::Error;
 use crate::id::PeerId;
 use crate::request::{Open, Request};
 use crate::update::{Reply, Update};
+
+use super::{ConnectionConfig, FrameKind};
 
 /// A client's number for a request, which its reply echoes (`i`).
 pub type Serial = u64;
@@ -17,6 +20,9 @@ pub enum Wire {
     /// The first generation's JSON frames, as [`contract`](super::contract) lists them.
     #[default]
     V1,
+    /// Frames of bytes, for tests: a second format is a folder and an arm.
+    #[cfg(test)]
+    Bytes,
 }
 
 /// Whom a frame names, as far as it is known.
@@ -76,53 +82,50 @@ impl Asked {
     }
 }
 
-impl Wire {
-    /// Reads one frame.
-    pub(super) fn parse(self, frame: &[u8], config: &ConnectionConfig) -> Result<Frame, Rejected> {
-        match self {
-            Self::V1 => v1::parse(frame, config),
-        }
-    }
+/// What the wing of a wire format has to be able to do. It keeps nothing between frames.
+pub(super) trait Format {
+    /// What its frames are. Those of the other kind cannot be read.
+    fn kind(&self) -> FrameKind;
+
+    /// Reads one frame of a client.
+    fn read(&self, frame: &[u8], config: &ConnectionConfig) -> Result<Frame, Rejected>;
 
     /// The answer to a sign of life.
-    pub(super) const fn heartbeat(self) -> &'static str {
-        match self {
-            Self::V1 => v1::HEARTBEAT,
-        }
-    }
+    fn heartbeat(&self) -> &'static [u8];
 
     /// The body of a frame that refuses something.
-    pub(super) fn error(self, error: &Error) -> String {
-        match self {
-            Self::V1 => v1::error(error),
-        }
-    }
+    fn error(&self, error: &Error) -> Vec<u8>;
 
     /// The body of the frame that answers a request; some requests have none.
-    pub(super) fn reply(self, asked: Asked, reply: &Reply) -> Option<String> {
-        match self {
-            Self::V1 => v1::reply(asked, reply),
-        }
-    }
+    fn reply(&self, asked: Asked, reply: &Reply) -> Option<Vec<u8>>;
 
     /// The body of the frame that ends a session.
-    pub(super) fn closed(self, error: Option<&Error>) -> String {
-        match self {
-            Self::V1 => v1::closed(error),
-        }
-    }
+    fn closed(&self, error: Option<&Error>) -> Vec<u8>;
 
     /// The bodies of the frames that tell an update.
-    pub(super) fn update(self, update: &Update) -> Vec<String> {
+    fn update(&self, update: &Update) -> Vec<Vec<u8>>;
+
+    /// A whole frame: a body, which may be shared, for somebody.
+    fn frame(&self, address: &Address, body: &[u8]) -> Vec<u8>;
+}
+
+impl Wire {
+    /// The one place that tells wire formats apart.
+    pub(super) const fn format(self) -> &'static dyn Format {
         match self {
-            Self::V1 => v1::update(update),
+            Self::V1 => &v1::V1,
+            #[cfg(test)]
+            Self::Bytes => &super::tests::second_format::Bytes,
         }
     }
 
-    /// A whole frame: a body for somebody.
-    pub(super) fn frame(self, address: &Address, body: &str) -> String {
-        match self {
-            Self::V1 => v1::frame(address, body),
+    /// Reads one frame of a client.
+    pub(super) fn read(self, kind: FrameKind, frame: &[u8], config: &ConnectionConfig) -> Result<Frame, Rejected> {
+        let format = self.format();
+        if kind == format.kind() {
+            format.read(frame, config)
+        } else {
+            Err(Rejected { address: Address::default(), error: Error::Unparseable, is_fatal: false })
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod audience;
 pub(crate) mod cursors;
 pub(crate) mod limits;
 pub(crate) mod lookup;
+pub(crate) mod masked;
 pub(crate) mod membership;
 pub(crate) mod presence;
 pub(crate) mod push;

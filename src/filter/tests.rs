@@ -157,6 +157,9 @@ fn of_anything_else_all_is_masked() {
     ] {
         assert_eq!(filter.mask_message(content, MAX).as_deref(), Some(masked));
     }
+    // A key that only begins like `_lctype` makes no typed message: a word is found inside an escape too.
+    let number = self::filter(&["41"]);
+    assert_eq!(number.mask_message(r#"{"_lctypes":"\u4116"}"#, MAX).as_deref(), Some(r#"{"_lctypes":"\u***16"}"#));
     let deep = format!("{{\"_lctype\":{}1{},\"_lctext\":\"bad\"}}", "[".repeat(2_000), "]".repeat(2_000));
     assert!(filter.mask_message(&deep, MAX).unwrap().ends_with("\"***\"}"));
     assert!(filter.mask_message(&"[".repeat(5_000), MAX).is_none());

@@ -1,11 +1,13 @@
-//! Bytes of a client, cut anywhere: the same happens as if they had come at once.
+//! Bytes of a client, cut anywhere or sent as messages: the same happens as if they had come at once. A client that does not
+//! read makes its connection hold little, whatever it sends.
 
 use std::sync::Arc;
 
-use super::Choices;
-use crate::connection::{Action, Connection, ConnectionConfig};
+use crate::connection::{Action, Connection, ConnectionConfig, Framing};
 use crate::store::memory::MemoryStore;
 use crate::{Config, Engine, NoHooks, Output, SessionId, Timestamp};
+
+use super::Choices;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -20,7 +22,44 @@ pub fn frames(data: &[u8]) {
     if stream.len() < 512 {
         assert_eq!(whole, Host::new().hear(&bytes), "byte by byte");
     }
+    assert_eq!(whole, Host::over(Framing::Messages).hear(&lines(stream)), "a message is a line");
+    binary(stream);
+    deaf(&pieces(stream, &sizes));
 }
+
+/// The frames of a stream: lines without their ends. Empty ones are none, and neither is a last one that does not end, unless
+/// it is too long already.
+fn lines(stream: &[u8]) -> Vec<&[u8]> {
+    let whole = stream.iter().filter(|byte| **byte == b'\n').count();
+    let lines = stream.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).enumerate();
+    let is_frame = |at: usize, line: &[u8]| !line.is_empty() && (at < whole || line.len() > FRAME_BYTES_MAX);
+    lines.filter(|(at, line)| is_frame(*at, line)).map(|(_, line)| line).collect()
+}
+
+/// Binary messages ask for nothing.
+fn binary(stream: &[u8]) {
+    let mut host = Host::over(Framing::Messages);
+    for frame in lines(stream) {
+        host.connection.receive_binary(frame, NOW);
+        assert!(host.connection.poll_action(NOW).is_none(), "a binary frame is none of the first generation");
+    }
+    assert!(host.connection.held_bytes() < HELD_MAX);
+}
+
+/// A client that never reads, and a host that goes on bringing what it sends.
+fn deaf(pieces: &[&[u8]]) {
+    let mut host = Host::new();
+    host.is_deaf = true;
+    for piece in pieces {
+        host.connection.receive(piece, NOW);
+        host.work();
+        assert!(host.connection.held_bytes() < HELD_MAX, "{} bytes are held", host.connection.held_bytes());
+    }
+}
+
+const FRAME_BYTES_MAX: usize = 1024;
+/// Bytes that a connection of the fuzzed settings may hold: frames that wait, four unread ones, and one reply too many.
+const HELD_MAX: usize = 32 * 1024;
 
 fn pieces<'a>(mut stream: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
@@ -40,34 +79,57 @@ struct Host {
     asked: Vec<String>,
     told: Vec<String>,
     signs_of_life: usize,
+    framing: Framing,
+    is_deaf: bool,
 }
 
 impl Host {
     fn new() -> Self {
+        Self::over(Framing::Lines)
+    }
+
+    fn over(framing: Framing) -> Self {
         let store = Arc::new(MemoryStore::new());
         let engine = Engine::start(Config::default(), store, Box::new(NoHooks), [7; 32], NOW).expect("memory starts");
-        let config = ConnectionConfig { frame_bytes_max: 1024, ..ConnectionConfig::default() };
+        let config = ConnectionConfig {
+            frame_bytes_max: FRAME_BYTES_MAX,
+            transmit_bytes_max: 4096,
+            framing,
+            ..ConnectionConfig::default()
+        };
         Self {
             engine,
-            connection: Connection::new(Arc::new(config), None, NOW),
+            connection: Connection::new(Arc::new(config), None, NOW).expect("settings within their bounds"),
             asked: Vec::new(),
             told: Vec::new(),
             signs_of_life: 0,
+            framing,
+            is_deaf: false,
         }
     }
 
     /// What the client asks, and what it is told: a refusal of the connection's own may come before the next question.
     fn hear(mut self, pieces: &[&[u8]]) -> (Vec<String>, Vec<String>) {
         for piece in pieces {
-            self.connection.receive(piece, NOW);
-            while let Some(action) = self.connection.poll_action(NOW) {
-                self.asked.push(format!("{action:?}"));
-                self.act(action);
+            match self.framing {
+                Framing::Lines => self.connection.receive(piece, NOW),
+                Framing::Messages => self.connection.receive_text(piece, NOW),
             }
-            self.send();
+            self.work();
+            // What had no room for its reply has it now.
+            while self.send() {
+                self.work();
+            }
         }
         self.told.push(format!("{} signs of life, {:?}", self.signs_of_life, self.connection.should_close()));
         (self.asked, self.told)
+    }
+
+    fn work(&mut self) {
+        while let Some(action) = self.connection.poll_action(NOW) {
+            self.asked.push(format!("{action:?}"));
+            self.act(action);
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -101,13 +163,20 @@ impl Host {
         }
     }
 
-    fn send(&mut self) {
+    /// Whether there was something to send.
+    fn send(&mut self) -> bool {
+        let mut was_there = false;
+        if self.is_deaf {
+            return false;
+        }
         while let Some(frame) = self.connection.poll_transmit() {
             // Signs of life overtake what waits: only their number tells.
             match String::from_utf8_lossy(frame.as_bytes()) {
-                life if life == "{}\n" => self.signs_of_life += 1,
-                frame => self.told.push(frame.into_owned()),
+                life if life.trim_end() == "{}" => self.signs_of_life += 1,
+                frame => self.told.push(frame.trim_end().to_owned()),
             }
+            was_there = true;
         }
+        was_there
     }
 }

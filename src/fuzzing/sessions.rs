@@ -11,7 +11,7 @@ use crate::{
     Reply, Request, SessionId, SessionRef, Shape, Timestamp, Update,
 };
 
-const PEERS: usize = 4;
+pub(super) const PEERS: usize = 4;
 
 /// Each few bytes are one request.
 pub fn sessions(data: &[u8]) {
@@ -36,16 +36,62 @@ struct World {
     engine: Engine,
     now: Timestamp,
     attached: BTreeMap<SessionRef, Attached>,
-    conversations: Vec<ConversationId>,
+    asker: Asker,
     last: BTreeMap<ConversationId, u64>,
+}
+
+/// What clients ask for, out of few and awkward parts.
+#[derive(Default)]
+pub(super) struct Asker {
+    /// Those that were made.
+    pub(super) conversations: Vec<ConversationId>,
     said: u64,
 }
 
-fn peer(at: usize) -> PeerId {
+impl Asker {
+    fn conversation(&self, choices: &mut Choices<'_>) -> Option<ConversationId> {
+        self.conversations.get(choices.below(self.conversations.len())).cloned()
+    }
+
+    /// A request; `seen` are messages that may be acknowledged.
+    pub(super) fn request(&mut self, choices: &mut Choices<'_>, seen: Vec<MessageId>) -> Option<Request> {
+        Some(match choices.below(12) {
+            0..=2 => Request::Send(self.draft(choices)),
+            3 => Request::Send(Draft::to_conversation(self.conversation(choices)?, self.words())),
+            4 => {
+                let shape = [Shape::Group, Shape::Unique, Shape::Room, Shape::Temporary(Duration::from_secs(9))];
+                Request::Create(Create::new(shape[choices.below(4)], peers(choices)))
+            }
+            5 => Request::Join { conversation: self.conversation(choices)?, signature: None },
+            6 => Request::Leave { conversation: self.conversation(choices)? },
+            7 => Request::Invite { conversation: self.conversation(choices)?, peers: peers(choices), signature: None },
+            8 => Request::Kick { conversation: self.conversation(choices)?, peers: peers(choices), signature: None },
+            9 => Request::Acknowledge { messages: Self::some_ids(&seen, choices), read: choices.below(2) == 0 },
+            10 => Request::Watch { peers: peers(choices), signature: None },
+            _ => Request::Close,
+        })
+    }
+
+    fn words(&mut self) -> String {
+        self.said += 1;
+        format!("message {}", self.said)
+    }
+
+    fn draft(&mut self, choices: &mut Choices<'_>) -> Draft {
+        let draft = Draft::to_peers(peers(choices), self.words());
+        if choices.below(4) == 0 { draft.transient() } else { draft.with_receipt() }
+    }
+
+    fn some_ids(seen: &[MessageId], choices: &mut Choices<'_>) -> Vec<MessageId> {
+        (0..choices.below(4)).filter_map(|_| seen.get(choices.below(seen.len())).copied()).collect()
+    }
+}
+
+pub(super) fn peer(at: usize) -> PeerId {
     PeerId::new(["ann", "bob", "cat", "dan"][at % PEERS]).expect("a legal id")
 }
 
-fn peers(choices: &mut Choices<'_>) -> Vec<PeerId> {
+pub(super) fn peers(choices: &mut Choices<'_>) -> Vec<PeerId> {
     (0..choices.below(4)).map(|_| peer(choices.below(PEERS))).collect()
 }
 
@@ -59,9 +105,8 @@ impl World {
             engine: engine.expect("memory starts"),
             now,
             attached: BTreeMap::new(),
-            conversations: Vec::new(),
+            asker: Asker::default(),
             last: BTreeMap::new(),
-            said: 0,
         }
     }
 
@@ -78,7 +123,9 @@ impl World {
                 self.engine.handle_timeout(self.now);
             }
             _ => {
-                let (Some(session), Some(request)) = (self.session(choices), self.request(choices)) else { return };
+                let Some(session) = self.session(choices) else { return };
+                let seen = self.attached.values().flat_map(|attached| &attached.seen).copied().collect();
+                let Some(request) = self.asker.request(choices, seen) else { return };
                 // A refusal is an answer too.
                 let _: Result<crate::Ticket, crate::Error> = self.engine.request(session, request, self.now);
             }
@@ -98,43 +145,6 @@ impl World {
 
     fn session(&self, choices: &mut Choices<'_>) -> Option<SessionId> {
         self.attached.values().nth(choices.below(self.attached.len())).map(|attached| attached.id)
-    }
-
-    fn conversation(&self, choices: &mut Choices<'_>) -> Option<ConversationId> {
-        self.conversations.get(choices.below(self.conversations.len())).cloned()
-    }
-
-    fn request(&mut self, choices: &mut Choices<'_>) -> Option<Request> {
-        Some(match choices.below(12) {
-            0..=2 => Request::Send(self.draft(choices)),
-            3 => Request::Send(Draft::to_conversation(self.conversation(choices)?, self.words())),
-            4 => {
-                let shape = [Shape::Group, Shape::Unique, Shape::Room, Shape::Temporary(Duration::from_secs(9))];
-                Request::Create(Create::new(shape[choices.below(4)], peers(choices)))
-            }
-            5 => Request::Join { conversation: self.conversation(choices)?, signature: None },
-            6 => Request::Leave { conversation: self.conversation(choices)? },
-            7 => Request::Invite { conversation: self.conversation(choices)?, peers: peers(choices), signature: None },
-            8 => Request::Kick { conversation: self.conversation(choices)?, peers: peers(choices), signature: None },
-            9 => Request::Acknowledge { messages: self.some_ids(choices), read: choices.below(2) == 0 },
-            10 => Request::Watch { peers: peers(choices), signature: None },
-            _ => Request::Close,
-        })
-    }
-
-    fn words(&mut self) -> String {
-        self.said += 1;
-        format!("message {}", self.said)
-    }
-
-    fn draft(&mut self, choices: &mut Choices<'_>) -> Draft {
-        let draft = Draft::to_peers(peers(choices), self.words());
-        if choices.below(4) == 0 { draft.transient() } else { draft.with_receipt() }
-    }
-
-    fn some_ids(&self, choices: &mut Choices<'_>) -> Vec<MessageId> {
-        let seen: Vec<MessageId> = self.attached.values().flat_map(|attached| &attached.seen).copied().collect();
-        (0..choices.below(4)).filter_map(|_| seen.get(choices.below(seen.len())).copied()).collect()
     }
 
     /// Everything is written and told, and what is told is right.
@@ -169,7 +179,7 @@ impl World {
                 }
             }
             Update::Reply { result: Ok(Reply::Created { conversation, existing: false }), .. } => {
-                self.conversations.push(conversation.id.clone());
+                self.asker.conversations.push(conversation.id.clone());
             }
             _ => {}
         }

@@ -5,19 +5,18 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use dashmap::DashMap;
 
-use super::outbox::{Bounds, DrainState, Leftover, Outbox, weigh};
+use super::farewells::Farewells;
+use super::outbox::{Bounds, DrainState, Outbox, weigh};
 use super::ready::{ReadySignal, Wake};
 use super::slots::Slots;
+use super::supervised::HookCall;
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::SessionId;
-use crate::output::{Deliver, Output, Push, SessionRef};
+use crate::output::{Class, Deliver, Output, Push, SessionRef};
+use crate::time::Timestamp;
 use crate::update::Update;
-
-/// Unread ends of sessions whose place was given away, kept for their hosts.
-const FAREWELLS_MAX: usize = 10_000;
 
 /// What a [`Hub`](super::Hub) has counted since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +28,8 @@ pub struct Metrics {
     pub fleeting_dropped: u64,
     /// Sessions that began to lag.
     pub overflows: u64,
+    /// Sessions ended because they left more replies unread than they may.
+    pub overruns: u64,
     /// Events that the host did not take in time.
     pub events_dropped: u64,
     /// Pushes that the host did not take in time.
@@ -37,8 +38,14 @@ pub struct Metrics {
     pub commits: u64,
     /// Commits that failed; each is tried again.
     pub commit_failures: u64,
+    /// Reads of the store that failed.
+    pub read_failures: u64,
+    /// Times that the store could not do what was due by itself.
+    pub upkeep_failures: u64,
     /// Store calls that took longer than [`Config::store_stall_after`](crate::Config::store_stall_after).
     pub stalls: u64,
+    /// Hooks that took longer than [`HubConfig::hook_stall_after`](super::HubConfig::hook_stall_after).
+    pub hook_stalls: u64,
 }
 
 /// The counters behind [`Metrics`].
@@ -47,11 +54,15 @@ pub(crate) struct Counters {
     delivered: AtomicU64,
     fleeting_dropped: AtomicU64,
     overflows: AtomicU64,
+    overruns: AtomicU64,
     events_dropped: AtomicU64,
     pushes_dropped: AtomicU64,
     pub(crate) commits: AtomicU64,
     pub(crate) commit_failures: AtomicU64,
+    pub(crate) read_failures: AtomicU64,
+    pub(crate) upkeep_failures: AtomicU64,
     pub(crate) stalls: AtomicU64,
+    pub(crate) hook_stalls: AtomicU64,
 }
 
 impl Counters {
@@ -67,11 +78,15 @@ impl Counters {
             delivered: get(&self.delivered),
             fleeting_dropped: get(&self.fleeting_dropped),
             overflows: get(&self.overflows),
+            overruns: get(&self.overruns),
             events_dropped: get(&self.events_dropped),
             pushes_dropped: get(&self.pushes_dropped),
             commits: get(&self.commits),
             commit_failures: get(&self.commit_failures),
+            read_failures: get(&self.read_failures),
+            upkeep_failures: get(&self.upkeep_failures),
             stalls: get(&self.stalls),
+            hook_stalls: get(&self.hook_stalls),
         }
     }
 }
@@ -86,7 +101,7 @@ pub(crate) struct Post {
     /// Node and epoch of the engine, which all its session ids share.
     identity: OnceLock<(u16, u32)>,
     /// The unread ends of sessions whose place has a new tenant.
-    farewells: DashMap<SessionId, Arc<Update>>,
+    pub(crate) farewells: Farewells,
     events: (Sender<Event>, Receiver<Event>),
     pushes: (Sender<Push>, Receiver<Push>),
 }
@@ -97,6 +112,8 @@ pub(crate) struct Delivery {
     pub(crate) batch: Vec<Output>,
     /// Sessions that began to lag, for the engine.
     pub(crate) overflows: Vec<(SessionRef, u64)>,
+    /// Sessions that ended because they left too much unread, for the engine.
+    pub(crate) overruns: Vec<SessionRef>,
     ready: Vec<SessionId>,
     wakes: Vec<Thread>,
 }
@@ -110,14 +127,19 @@ pub(crate) struct Wakes {
 }
 
 impl Post {
-    pub(crate) fn new(sessions_max: usize, bounds: Bounds, events_max: usize, pushes_max: usize) -> Self {
+    pub(crate) fn new(
+        sessions_max: usize,
+        bounds: Bounds,
+        (events_max, pushes_max): (usize, usize),
+        hook: Arc<HookCall>,
+    ) -> Self {
         Self {
             slots: Slots::new(sessions_max),
             bounds,
-            ready: ReadySignal::new(),
+            ready: ReadySignal::new(hook),
             counters: Counters::default(),
             identity: OnceLock::new(),
-            farewells: DashMap::new(),
+            farewells: Farewells::default(),
             events: bounded(events_max.max(1)),
             pushes: bounded(pushes_max.max(1)),
         }
@@ -136,15 +158,13 @@ impl Post {
     ///
     /// # Errors
     /// [`Error::OverLimit`] where the place lies beyond the table.
-    pub(crate) fn attach(&self, session: SessionId) -> Result<Vec<Thread>, Error> {
+    pub(crate) fn attach(&self, session: SessionId, now: Timestamp) -> Result<Vec<Thread>, Error> {
         self.identity.get_or_init(|| (session.node, session.epoch));
         let over = Error::OverLimit { limit: "all_sessions_max", max: u64::from(session.slot) };
-        let leftover = self.slots.lock_or_make(session.slot).ok_or(over)?.attach(session.generation);
-        let Leftover { farewell, waiting } = leftover;
-        if let Some((generation, update)) = farewell.filter(|_| self.farewells.len() < FAREWELLS_MAX) {
-            self.farewells.insert(SessionId { generation, ..session }, update);
-        }
-        Ok(waiting)
+        let mut outbox = self.slots.lock_or_make(session.slot).ok_or(over)?;
+        let (generation, left) = outbox.attach(session.generation);
+        // Under the outbox's lock: whoever looks for the former tenant finds it in its place, or beside.
+        Ok(self.farewells.keep(SessionId { generation, ..session }, left, now))
     }
 
     /// The outbox of a session that is, or was, at its place.
@@ -161,16 +181,32 @@ impl Post {
         if let Some(mut outbox) = self.outbox(session).filter(|outbox| outbox.is_tenant(session.generation)) {
             return outbox.drain(out, max, &self.bounds);
         }
-        out.extend(self.farewells.remove(&session).map(|(_, update)| update));
-        (DrainState::Closed, false)
+        (self.farewells.drain(session, out), false)
+    }
+
+    /// Whether there is something to drain, the end of the session included; if not, `thread` is woken when there is.
+    pub(crate) fn wait(&self, session: SessionId, thread: Thread) -> bool {
+        match self.outbox(session).filter(|outbox| outbox.is_tenant(session.generation)) {
+            Some(mut outbox) => outbox.wait(session.generation, thread),
+            None => self.farewells.wait(session, thread),
+        }
+    }
+
+    /// The thread waits for this session no longer.
+    pub(crate) fn forget_waiting(&self, session: SessionId, thread: &Thread) {
+        if let Some(mut outbox) = self.outbox(session) {
+            outbox.forget(session.generation, thread);
+        }
+        self.farewells.forget_waiting(session, thread);
     }
 
     /// Nobody will drain this session. Tells whether it was open.
     pub(crate) fn detach(&self, session: SessionId) -> bool {
-        self.farewells.remove(&session);
+        let mut woken = self.farewells.forget(session);
         let waiting = self.outbox(session).and_then(|mut outbox| outbox.detach(session.generation));
         let open = waiting.is_some();
-        waiting.into_iter().flatten().for_each(|thread| thread.unpark());
+        woken.extend(waiting.into_iter().flatten());
+        woken.iter().for_each(Thread::unpark);
         open
     }
 
@@ -199,6 +235,7 @@ impl Post {
             }
             outbox.take_waiting(&mut delivery.wakes);
         });
+        delivery.ready.append(&mut self.farewells.finish(&last, &mut delivery.wakes));
         let wakes = delivery.announce(self);
         wakes.run(self);
         self.ready.close();
@@ -240,6 +277,10 @@ impl Delivery {
         let mut walk = post.slots.walk();
         deliver.audience.iter().for_each(|session| {
             let Some(mut outbox) = walk.lock(session.slot) else { return };
+            if deliver.class == Class::Reply && !outbox.is_tenant(session.generation) {
+                self.say_farewell(post.id(session), Some(&deliver.update), post);
+                return;
+            }
             let pushed = outbox.push(session.generation, &deliver.update, deliver.class, weight, &post.bounds);
             delivered += u64::from(pushed.queued);
             dropped += u64::from(pushed.dropped);
@@ -249,6 +290,9 @@ impl Delivery {
             } else if pushed.overflowed {
                 self.overflows.push((session, position(deliver)));
                 Counters::count(&post.counters.overflows, 1);
+            } else if pushed.overrun {
+                self.overruns.push(session);
+                Counters::count(&post.counters.overruns, 1);
             }
         });
         Counters::count(&post.counters.delivered, delivered);
@@ -257,8 +301,18 @@ impl Delivery {
 
     fn close(&mut self, session: SessionId, post: &Post) {
         let Some(mut outbox) = post.outbox(session) else { return };
-        if outbox.close(session.generation) {
+        if !outbox.is_tenant(session.generation) {
+            self.say_farewell(session, None, post);
+        } else if outbox.close(session.generation) {
             outbox.take_waiting(&mut self.wakes);
+            self.ready.push(session);
+        }
+    }
+
+    /// Something comes for a session whose place has a new tenant already; no update is its end without a reason.
+    fn say_farewell(&mut self, session: SessionId, update: Option<&Arc<Update>>, post: &Post) {
+        let over = update.is_none_or(|update| matches!(**update, Update::Closed { .. }));
+        if post.farewells.arrive(session, update, over, &mut self.wakes) {
             self.ready.push(session);
         }
     }

@@ -22,7 +22,7 @@ use crate::store::{Batch, Direction, Durability, Store, StoreError, StoreStatus,
 use crate::time::Timestamp;
 use crate::update::{Reply, Update};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store whose writes can be slow, fail, or stand still.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Store for Moody {
     }
 }
 
-fn start(store: Arc<dyn Store>, settings: HubConfig) -> Hub {
+pub(super) fn start(store: Arc<dyn Store>, settings: HubConfig) -> Hub {
     Hub::start(Config::default(), store, Box::new(NoHooks), [7; 32], settings).unwrap()
 }
 
@@ -70,18 +70,18 @@ fn in_memory() -> Hub {
     start(Arc::new(MemoryStore::new()), HubConfig::default())
 }
 
-fn peer(name: &str) -> PeerId {
+pub(super) fn peer(name: &str) -> PeerId {
     PeerId::new(name).unwrap()
 }
 
-fn read(session: &SessionHandle) -> Vec<Arc<Update>> {
+pub(super) fn read(session: &SessionHandle) -> Vec<Arc<Update>> {
     let mut out = Vec::new();
     session.drain(&mut out, usize::MAX);
     out
 }
 
 /// The first thing in what a session is told that `pick` takes.
-fn wait_for<T>(session: &SessionHandle, mut pick: impl FnMut(&Update) -> Option<T>) -> T {
+pub(super) fn wait_for<T>(session: &SessionHandle, mut pick: impl FnMut(&Update) -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         let update = session.recv_timeout(PATIENCE).unwrap();
@@ -92,14 +92,14 @@ fn wait_for<T>(session: &SessionHandle, mut pick: impl FnMut(&Update) -> Option<
     }
 }
 
-fn answer(session: &SessionHandle, asked: Ticket) -> Result<Reply, Error> {
+pub(super) fn answer(session: &SessionHandle, asked: Ticket) -> Result<Reply, Error> {
     wait_for(session, |update| match update {
         Update::Reply { ticket, result } if *ticket == asked => Some(result.clone()),
         _ => None,
     })
 }
 
-fn open(hub: &Hub, name: &str) -> SessionHandle {
+pub(super) fn open(hub: &Hub, name: &str) -> SessionHandle {
     let (session, ticket) = hub.open(Open::new(peer(name))).unwrap();
     assert!(matches!(answer(&session, ticket), Ok(Reply::Opened(_))));
     session
@@ -118,7 +118,7 @@ fn group(hub: &Hub, members: usize) -> (Vec<SessionHandle>, ConversationId) {
     (sessions, conversation.id)
 }
 
-fn texts(updates: &[Arc<Update>]) -> Vec<String> {
+pub(super) fn texts(updates: &[Arc<Update>]) -> Vec<String> {
     let text = |update: &Arc<Update>| match &**update {
         Update::Message { message, .. } => message.content.as_text().map(str::to_owned),
         _ => None,
@@ -286,7 +286,7 @@ fn a_shutdown_ends_in_time_while_the_store_stalls() {
     store.stand(true);
     alice.send(Draft::to_peer(peer("bob"), "hello")).unwrap();
     let started = Instant::now();
-    let report = hub.shut_down(Duration::from_secs(1));
+    let report = hub.shut_down(Duration::from_secs(1)).unwrap();
     assert!(started.elapsed() < Duration::from_secs(2));
     assert!(!report.committed);
     assert_eq!(report.threads_left, ["switchboard-commit"]);
@@ -328,7 +328,7 @@ fn a_shutdown_answers_each_of_ten_thousand_sends() {
             while sent.load(Ordering::SeqCst) < THREADS * EACH / 4 {
                 thread::yield_now();
             }
-            let report = hub.shut_down(PATIENCE);
+            let report = hub.shut_down(PATIENCE).unwrap();
             assert!(report.committed && report.threads_left.is_empty(), "{report:?}");
             for (asked, sender) in asked.into_iter().zip(&senders) {
                 let asked = asked.join().unwrap();
@@ -347,7 +347,7 @@ fn a_shutdown_answers_each_of_ten_thousand_sends() {
         assert_eq!(senders[0].send(Draft::to_peer(peer("away"), "late")), Err(Error::Closed));
         assert!(matches!(hub.open(Open::new(peer("late"))), Err(Error::Closed)));
         let started = Instant::now();
-        assert!(hub.shut_down(PATIENCE).committed, "the first report again");
+        assert!(hub.shut_down(PATIENCE).unwrap().committed, "the first report again");
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!(hub.ready().recv_timeout(PATIENCE).map(|_| ()), Ok(()));
         assert!(hub.ready().recv().is_none());

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Thread;
 
-use crate::message::Message;
+use crate::conversation::{ConversationInfo, attributes_bytes};
+use crate::error::Error;
+use crate::message::{Content, Message};
 use crate::output::Class;
-use crate::update::{Gap, GapCause, Reply, Update};
+use crate::update::{Gap, GapCause, MembershipChange, Reply, Unread, Update};
 
 /// What one outbox may hold.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +17,24 @@ pub(crate) struct Bounds {
     pub(crate) events: usize,
     /// Bytes, replies aside.
     pub(crate) bytes: usize,
-    /// Replies over which the session's requests are refused.
+    /// Replies, unread or owed, over which the session's requests are refused.
     pub(crate) replies: usize,
     /// Bytes of replies over which the session's requests are refused.
     pub(crate) reply_bytes: usize,
     /// Bytes of the largest single message, by which bytes become events.
     pub(crate) message_bytes: usize,
+}
+
+impl Bounds {
+    /// Bytes up to which answers to questions find a place.
+    const fn answer_bytes(&self) -> usize {
+        self.bytes + self.reply_bytes
+    }
+
+    /// Bytes over which the session ends: what else there is, is no answer to a question, and may not be held back.
+    const fn hard_bytes(&self) -> usize {
+        self.bytes + 2 * self.reply_bytes
+    }
 }
 
 /// What [`Hub::drain`](super::Hub::drain) found.
@@ -45,6 +59,8 @@ pub(crate) struct Pushed {
     pub(crate) dropped: u32,
     /// The session lags from here on: the engine has to be told.
     pub(crate) overflowed: bool,
+    /// The session has ended, because it left more unread than it may: the engine has to pause it.
+    pub(crate) overrun: bool,
 }
 
 /// How a session stands towards the log.
@@ -74,6 +90,7 @@ pub(crate) struct Outbox {
     generation: u32,
     /// The newest catch-up that was seen.
     catch_up: u32,
+    /// Replies that are owed, and those unread.
     replies: u16,
     standing: Standing,
     closed: bool,
@@ -105,25 +122,28 @@ enum Room {
 /// What the former tenant of a place left behind.
 #[derive(Debug, Default)]
 pub(crate) struct Leftover {
-    /// Its generation and its unread end.
-    pub(crate) farewell: Option<(u32, Arc<Update>)>,
+    /// The last that it was told, where it has not read it.
+    pub(crate) last: Option<Arc<Update>>,
+    /// Whether nothing more is on its way to it.
+    pub(crate) over: bool,
     /// Who was waiting for it.
     pub(crate) waiting: Vec<Thread>,
 }
 
 impl Outbox {
-    /// Gives the place to a new tenant.
-    pub(crate) fn attach(&mut self, generation: u32) -> Leftover {
+    /// Gives the place to a new tenant, who is owed one reply: how its open went. Returns the former tenant's generation and
+    /// what it left.
+    pub(crate) fn attach(&mut self, generation: u32) -> (u32, Leftover) {
         let former = std::mem::take(self);
         self.generation = generation;
         self.standing = Standing::Live;
-        let farewell = match former.ring.back() {
-            Some(last) if former.closed && matches!(**last, Update::Closed { .. }) => {
-                Some((former.generation, Arc::clone(last)))
-            }
-            _ => None,
+        self.replies = 1;
+        let left = Leftover {
+            last: former.ring.back().filter(|last| former.closed && is_reply(last)).cloned(),
+            over: former.closed || former.standing == Standing::Vacant,
+            waiting: former.rare.map(|rare| rare.waiting).unwrap_or_default(),
         };
-        Leftover { farewell, waiting: former.rare.map(|rare| rare.waiting).unwrap_or_default() }
+        (former.generation, left)
     }
 
     /// The tenant's transport is gone: nothing waits for it any more and its handle reads closed. Tells whether it was here,
@@ -145,7 +165,19 @@ impl Outbox {
 
     /// Whether a request may be made, or its reply might find no place.
     pub(crate) fn may_request(&self, bounds: &Bounds) -> bool {
-        usize::from(self.replies) < bounds.replies && (self.bytes as usize) < bounds.bytes + bounds.reply_bytes
+        usize::from(self.replies) < bounds.replies && (self.bytes as usize) < bounds.answer_bytes()
+    }
+
+    /// A request is made whose reply will come.
+    pub(crate) fn owe_reply(&mut self) {
+        self.replies = self.replies.saturating_add(1);
+    }
+
+    /// The request was refused: no reply comes.
+    pub(crate) fn owe_no_reply(&mut self, generation: u32) {
+        if self.generation == generation {
+            self.replies = self.replies.saturating_sub(1);
+        }
     }
 
     /// Takes an update of `weight` bytes, as its class and the room allow.
@@ -173,17 +205,43 @@ impl Outbox {
     fn push_seldom(&mut self, update: &Arc<Update>, class: Class, weight: u32, bounds: &Bounds) -> Pushed {
         match class {
             _ if self.standing == Standing::Vacant => Pushed::default(),
-            Class::Reply => {
-                self.replies = self.replies.saturating_add(u16::from(is_reply(update)));
-                let gap = self.gap_before(update);
-                let queued = self.enqueue(update, weight);
-                Pushed { first: gap || queued.first, ..queued }
-            }
+            Class::Reply => self.push_reply(update, weight, bounds),
             Class::Fleeting => self.push_fleeting(update, weight, bounds),
             Class::Logged { .. } if self.standing == Standing::Live => self.push_lasting(update, weight, bounds),
             Class::Logged { .. } => Pushed::default(),
             Class::Page { catch_up, .. } => self.push_page(update, catch_up, weight, bounds),
         }
+    }
+
+    /// A reply is never dropped. The answer to a question that finds no place is a refusal, after which the client can ask
+    /// again; whoever leaves even more unread is ended, and may resume.
+    fn push_reply(&mut self, update: &Arc<Update>, weight: u32, bounds: &Bounds) -> Pushed {
+        let bytes = self.bytes as usize + weight as usize;
+        let is_last = matches!(**update, Update::Closed { .. });
+        let fits = bytes <= bounds.answer_bytes() || (self.ring.is_empty() && bytes <= bounds.hard_bytes());
+        if fits || is_last {
+            let gap = self.gap_before(update);
+            let queued = self.enqueue(update, weight);
+            return Pushed { first: gap || queued.first, ..queued };
+        }
+        if let Some(refusal) = refusal_of(update, bounds) {
+            return self.enqueue(&refusal, weigh(&refusal));
+        }
+        if self.ring.is_empty() || bytes <= bounds.hard_bytes() {
+            return self.enqueue(update, weight);
+        }
+        self.overrun(bounds)
+    }
+
+    /// Too much is unread: all of it goes, and the session ends with the reason.
+    fn overrun(&mut self, bounds: &Bounds) -> Pushed {
+        self.ring = VecDeque::new();
+        (self.bytes, self.replies) = (0, 0);
+        let last = Arc::new(Update::Closed { error: Some(over_reply_bytes(bounds)) });
+        self.enqueue(&last, weigh(&last));
+        self.closed = true;
+        // It was not empty before: who drains it knows.
+        Pushed { queued: true, overrun: true, ..Pushed::default() }
     }
 
     fn push_fleeting(&mut self, update: &Arc<Update>, weight: u32, bounds: &Bounds) -> Pushed {
@@ -304,10 +362,11 @@ impl Outbox {
     #[inline]
     pub(crate) fn drain(&mut self, out: &mut Vec<Arc<Update>>, max: usize, bounds: &Bounds) -> (DrainState, bool) {
         if max > self.ring.len() {
+            self.take_replies();
             while let Some(update) = self.ring.pop_front() {
                 out.push(update);
             }
-            (self.bytes, self.replies) = (0, 0);
+            self.bytes = 0;
             if self.rare.is_none() && !self.closed {
                 return (DrainState::Empty, false);
             }
@@ -321,6 +380,14 @@ impl Outbox {
             (true, true) => DrainState::Closed,
         };
         (state, self.finds_room(bounds))
+    }
+
+    /// Everything in the ring is about to be read. Who is owed nothing, as most are in a fan-out, has no reply there.
+    fn take_replies(&mut self) {
+        if self.replies > 0 {
+            let read = self.ring.iter().filter(|update| is_reply(update)).count();
+            self.replies = self.replies.saturating_sub(u16::try_from(read).unwrap_or(u16::MAX));
+        }
     }
 
     fn take_some(&mut self, out: &mut Vec<Arc<Update>>, max: usize) {
@@ -411,21 +478,68 @@ fn is_reply(update: &Update) -> bool {
     matches!(update, Update::Reply { .. } | Update::Closed { .. })
 }
 
-/// Bytes that an update keeps in memory, about: its texts, and a round sum for the rest.
+/// What stands for the answer to a question that finds no place; `None` where the update tells what was done.
+fn refusal_of(update: &Update, bounds: &Bounds) -> Option<Arc<Update>> {
+    match update {
+        Update::Reply {
+            ticket,
+            result:
+                Ok(
+                    Reply::History { .. }
+                    | Reply::Members { .. }
+                    | Reply::Online(_)
+                    | Reply::Conversations(_)
+                    | Reply::Conversation(_)
+                    | Reply::Unread(_),
+                ),
+        } => Some(Arc::new(Update::Reply { ticket: *ticket, result: Err(over_reply_bytes(bounds)) })),
+        _ => None,
+    }
+}
+
+fn over_reply_bytes(bounds: &Bounds) -> Error {
+    Error::OverLimit { limit: "reply_bytes_max", max: bounds.reply_bytes as u64 }
+}
+
+/// Bytes that an update keeps in memory, about: its texts and lists, and a round sum for the rest.
 pub(crate) fn weigh(update: &Update) -> u32 {
     let bytes = match update {
         Update::Message { message, .. } => weigh_message(message),
-        Update::Reply { result: Ok(Reply::History { messages, .. }), .. } => {
-            messages.iter().map(|message| weigh_message(message)).sum()
-        }
-        Update::Reply { result: Ok(Reply::Members { peers, .. } | Reply::Online(peers)), .. } => {
-            peers.len() * PEER_BYTES
-        }
-        Update::Reply { result: Ok(Reply::Conversations(all)), .. } => all.len() * UPDATE_BYTES,
+        Update::Reply { result: Ok(reply), .. } => weigh_reply(reply),
+        Update::Reply { result: Err(Error::InvalidTarget { peers }), .. } => peers.len() * PEER_BYTES,
         Update::Presence { online, offline } => (online.len() + offline.len()) * PEER_BYTES,
-        _ => 0,
+        Update::Membership { change, .. } => weigh_change(change),
+        Update::Reply { .. } | Update::Receipt { .. } | Update::Gap(_) | Update::Closed { .. } => 0,
     };
     u32::try_from(UPDATE_BYTES + bytes).unwrap_or(u32::MAX)
+}
+
+fn weigh_reply(reply: &Reply) -> usize {
+    match reply {
+        Reply::History { messages, .. } => messages.iter().map(|message| weigh_message(message)).sum(),
+        Reply::Members { peers, .. }
+        | Reply::Online(peers)
+        | Reply::Invited { peers, .. }
+        | Reply::Kicked { peers, .. } => peers.len() * PEER_BYTES,
+        Reply::Opened(opened) => opened.online.len() * PEER_BYTES,
+        Reply::Conversations(all) => all.iter().map(weigh_info).sum(),
+        Reply::Conversation(info) | Reply::Created { conversation: info, .. } => weigh_info(info),
+        Reply::Unread(unread) => unread.len() * size_of::<Unread>(),
+        Reply::Accepted(accepted) => accepted.changed.as_ref().map_or(0, Content::len),
+        Reply::Joined { .. } | Reply::Left { .. } | Reply::Count(_) | Reply::Done => 0,
+    }
+}
+
+fn weigh_info(info: &ConversationInfo) -> usize {
+    let texts = info.name.as_ref().map_or(0, String::len) + attributes_bytes(&info.attributes);
+    UPDATE_BYTES + texts + info.members.len() * PEER_BYTES
+}
+
+fn weigh_change(change: &MembershipChange) -> usize {
+    match change {
+        MembershipChange::MembersJoined(peers) | MembershipChange::MembersLeft(peers) => peers.len() * PEER_BYTES,
+        MembershipChange::Joined | MembershipChange::Left => 0,
+    }
 }
 
 /// Bytes of an update beside its texts.
@@ -441,9 +555,7 @@ fn weigh_message(message: &Message) -> usize {
 mod tests {
     use super::*;
     use crate::conversation::ConversationKind;
-    use crate::error::Error;
     use crate::id::{ConversationId, MessageId, PeerId, Ticket};
-    use crate::message::Content;
     use crate::time::Timestamp;
 
     const BOUNDS: Bounds = Bounds { events: 4, bytes: 4_000, replies: 3, reply_bytes: 4_000, message_bytes: 500 };
@@ -499,6 +611,8 @@ mod tests {
         fn new() -> Self {
             let mut outbox = Outbox::default();
             outbox.attach(1);
+            // Its open was answered, and that was read.
+            outbox.owe_no_reply(1);
             Self(outbox)
         }
 
@@ -666,12 +780,87 @@ mod tests {
     fn replies_are_never_dropped_but_stop_requests() {
         let mut one = One::new();
         one.fill(4);
-        assert!(one.0.may_request(&BOUNDS));
-        (1..=3).for_each(|ticket| assert!(one.push(&reply(ticket), Class::Reply).queued));
+        for ticket in 1..=3 {
+            assert!(one.0.may_request(&BOUNDS));
+            one.0.owe_reply();
+            assert!(one.push(&reply(ticket), Class::Reply).queued);
+        }
         assert!(!one.0.may_request(&BOUNDS));
         assert_eq!(one.drain(5).0, "m1 m2 m3 m4 r1");
         assert!(one.0.may_request(&BOUNDS));
         assert_eq!(one.read(), "r2 r3");
+    }
+
+    /// Requests were counted when they were answered: whoever asked faster than the store read had all its pages waiting.
+    #[test]
+    fn requests_whose_answers_are_on_their_way_count() {
+        let mut one = One::new();
+        (0..3).for_each(|_| one.0.owe_reply());
+        assert!(!one.0.may_request(&BOUNDS));
+        one.0.owe_no_reply(2);
+        assert!(!one.0.may_request(&BOUNDS), "a stranger's refusal changes nothing");
+        one.0.owe_no_reply(1);
+        assert!(one.0.may_request(&BOUNDS));
+        one.push(&reply(1), Class::Reply);
+        one.read();
+        assert!(one.0.may_request(&BOUNDS));
+        one.0.owe_reply();
+        one.0.owe_reply();
+        assert!(!one.0.may_request(&BOUNDS), "one of the first is still owed");
+    }
+
+    fn history(ticket: u64, bytes: usize) -> Arc<Update> {
+        let Update::Message { message, .. } = &*message(1, bytes) else { unreachable!() };
+        let reply = Reply::History { messages: vec![Arc::clone(message)], more: false };
+        Arc::new(Update::Reply { ticket: Ticket(ticket), result: Ok(reply) })
+    }
+
+    /// Forty connections that never read held 132 MiB: their replies had no bound.
+    #[test]
+    fn all_that_a_session_holds_is_bounded() {
+        let mut one = One::new();
+        assert!(one.push(&history(1, 11_000), Class::Reply).queued, "one has more room");
+        one.read();
+        one.push(&history(1, 12_000), Class::Reply);
+        assert_eq!(one.0.bytes, 256, "but not without bound");
+        one.read();
+        one.push(&history(2, 5_000), Class::Reply);
+        one.push(&history(3, 2_000), Class::Reply);
+        let refusal = Update::Reply { ticket: Ticket(4), result: Err(over_reply_bytes(&BOUNDS)) };
+        assert!(one.push(&history(4, 2_000), Class::Reply).queued);
+        assert_eq!(*one.0.ring[2], refusal, "a question is answered, and can be asked again");
+        let accepted = |ticket| Arc::new(Update::Reply { ticket: Ticket(ticket), result: Ok(Reply::Done) });
+        let mut ticket = 5;
+        while !one.push(&accepted(ticket), Class::Reply).overrun {
+            assert!(one.0.bytes as usize <= BOUNDS.hard_bytes());
+            ticket += 1;
+        }
+        assert!(ticket > 15, "what tells what was done has more room");
+        let mut out = Vec::new();
+        assert_eq!(one.0.drain(&mut out, 9, &BOUNDS).0, DrainState::Closed);
+        assert_eq!(out, [Arc::new(Update::Closed { error: Some(over_reply_bytes(&BOUNDS)) })]);
+        assert_eq!(one.push(&accepted(99), Class::Reply), Pushed::default());
+    }
+
+    #[test]
+    fn lists_weigh_what_is_in_them() {
+        let mut attributes = crate::conversation::Attributes::new();
+        attributes.insert("text".to_owned(), "x".repeat(10_000).into());
+        let info = ConversationInfo {
+            id: ConversationId::new("c").unwrap(),
+            kind: ConversationKind::Group,
+            unique: false,
+            name: None,
+            attributes,
+            creator: None,
+            members: vec![PeerId::new("alice").unwrap(); 100],
+            created_at: Timestamp::ZERO,
+            updated_at: Timestamp::ZERO,
+            last_message_at: None,
+            expires_at: None,
+        };
+        let result = Ok(Reply::Conversations(vec![info; 3]));
+        assert!(weigh(&Update::Reply { ticket: Ticket(1), result }) > 3 * 11_600);
     }
 
     #[test]
@@ -693,12 +882,22 @@ mod tests {
         outbox.logged(1);
         outbox.push(&closed(), Class::Reply);
         outbox.0.close(1);
-        let leftover = outbox.0.attach(2);
-        assert_eq!(leftover.farewell, Some((1, closed())));
+        let (former, leftover) = outbox.0.attach(2);
+        assert_eq!((former, leftover.last, leftover.over), (1, Some(closed()), true));
         assert_eq!(outbox.logged(2), Pushed::default(), "for the former tenant");
         assert!(outbox.0.push(2, &message(3, 1), Class::Logged { position: 3 }, 1, &BOUNDS).queued);
         assert!(!outbox.0.is_tenant(1), "a stale handle reads closed");
         assert_eq!(outbox.read(), "m3");
+    }
+
+    #[test]
+    fn a_tenant_whose_end_has_not_come_is_not_over() {
+        let mut outbox = One::new();
+        outbox.logged(1);
+        let (_, leftover) = outbox.0.attach(2);
+        assert!(!leftover.over && leftover.last.is_none());
+        assert!(outbox.0.detach(2).is_some());
+        assert!(outbox.0.attach(3).1.over, "whose host has left it, needs no end");
     }
 
     #[test]

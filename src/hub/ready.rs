@@ -1,13 +1,16 @@
 //! The ready signal: which sessions have something to drain.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
+use super::supervised::HookCall;
 use crate::id::SessionId;
 
 /// Names held before a host that never takes them makes them be counted once each.
@@ -27,6 +30,8 @@ pub struct ReadySignal {
     /// One token while there is something to take: what blocks, and what a `select!` can wait for.
     token: Sender<()>,
     tokens: Receiver<()>,
+    /// Whoever is inside a hook is not made to wait: nothing comes before it returns.
+    hook: Arc<HookCall>,
 }
 
 #[derive(Debug, Default)]
@@ -46,10 +51,10 @@ pub(crate) struct Wake {
 }
 
 impl ReadySignal {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(hook: Arc<HookCall>) -> Self {
         let (token, tokens) = bounded(1);
         let state = State { compact_at: COMPACT_FROM, ..State::default() };
-        Self { state: Mutex::new(state), token, tokens }
+        Self { state: Mutex::new(state), token, tokens, hook }
     }
 
     /// Adds the names in `list` and empties it.
@@ -78,7 +83,12 @@ impl ReadySignal {
             // A token that is still there does as well.
             let _ = self.token.try_send(());
         }
-        wake.wakers.into_iter().for_each(Waker::wake);
+        for waker in wake.wakers {
+            // The host's code: its panic is not the hub's end.
+            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                tracing::error!("a waker of the ready signal has panicked");
+            }
+        }
     }
 
     /// Nothing more will be announced.
@@ -107,19 +117,23 @@ impl ReadySignal {
         !list.is_empty()
     }
 
-    /// Waits for something to drain; `None` when the hub is shut down and everything was taken.
+    /// Waits for something to drain; `None` when the hub is shut down and everything was taken, or inside a hook, where
+    /// nothing can come.
     #[must_use]
     pub fn recv(&self) -> Option<Vec<SessionId>> {
         loop {
             if let Some(found) = self.look() {
                 return found;
             }
+            if self.hook.inside.is_here() {
+                return None;
+            }
             // The sender lives as long as `self`.
             let _ = self.tokens.recv();
         }
     }
 
-    /// Waits for something to drain, for `timeout` at most.
+    /// Waits for something to drain, for `timeout` at most; inside a hook not at all.
     ///
     /// # Errors
     /// That time is up, or that the hub is shut down and everything was taken.
@@ -129,6 +143,9 @@ impl ReadySignal {
         loop {
             if let Some(found) = self.look() {
                 return found.ok_or(RecvTimeoutError::Disconnected);
+            }
+            if self.hook.inside.is_here() {
+                return Err(RecvTimeoutError::Timeout);
             }
             match until {
                 Some(until) => self.tokens.recv_deadline(until)?,
@@ -193,7 +210,6 @@ impl Future for Ready<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake as _;
     use std::thread;
@@ -211,7 +227,7 @@ mod tests {
 
     #[test]
     fn lists_are_taken_whole() {
-        let signal = ReadySignal::new();
+        let signal = ReadySignal::new(Arc::default());
         announce(&signal, [1, 2]);
         announce(&signal, [3]);
         assert_eq!(signal.recv_timeout(Duration::ZERO).unwrap(), [session(1), session(2), session(3)]);
@@ -220,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_host_that_never_looks_costs_a_bounded_list() {
-        let signal = ReadySignal::new();
+        let signal = ReadySignal::new(Arc::default());
         (0..100_000).for_each(|n| announce(&signal, [n % 10]));
         assert!(signal.try_take().len() <= COMPACT_FROM + 1);
     }
 
     #[test]
     fn the_end_reaches_everybody_who_waits() {
-        let signal = ReadySignal::new();
+        let signal = ReadySignal::new(Arc::default());
         thread::scope(|scope| {
             let waiting: Vec<_> = (0..4).map(|_| scope.spawn(|| signal.recv())).collect();
             thread::sleep(Duration::from_millis(20));
@@ -246,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_task_is_woken_once_and_then_finds_the_list() {
-        let signal = ReadySignal::new();
+        let signal = ReadySignal::new(Arc::default());
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let mut context = Context::from_waker(&waker);
@@ -261,5 +277,24 @@ mod tests {
         signal.close();
         assert_eq!(ready.as_mut().poll(&mut context), Poll::Ready(Vec::new()));
         Arc::clone(&count).wake();
+    }
+
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+
+    /// A waker that panicked took the thread with it that had something to announce: the hub's timer, mostly.
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_else_asleep() {
+        let signal = ReadySignal::new(Arc::default());
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let (bad, good) = (Waker::from(Arc::new(Panics)), Waker::from(Arc::clone(&count)));
+        assert!(signal.poll_take(&Context::from_waker(&bad)).is_pending());
+        assert!(signal.poll_take(&Context::from_waker(&good)).is_pending());
+        announce(&signal, [7]);
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 }

@@ -1,17 +1,20 @@
 //! What all clones of a hub, its handles and its threads share, and the way through the locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
+use super::HubConfig;
 use super::clock::HubClock;
 use super::delivery::{Counters, Delivery, Post};
 use super::outbox::DrainState;
-use crate::engine::Engine;
+use super::stall::{StallTimer, StallTimers};
+use super::supervised::HookCall;
+use crate::engine::{Engine, Read, ReadDone};
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::{SessionId, Ticket};
@@ -37,8 +40,10 @@ pub(crate) enum Phase {
     Running = 0,
     /// It takes no more, and finishes what it has taken.
     Stopping = 1,
-    /// Its threads end.
+    /// Its threads end, but for the watchdog.
     Stopped = 2,
+    /// The watchdog ends too.
+    Ended = 3,
 }
 
 /// What came of a round of delivery.
@@ -75,32 +80,6 @@ impl Signal {
     }
 }
 
-/// Since when a store call runs, and whether that was reported, in one word.
-#[derive(Debug, Default)]
-pub(crate) struct Watch(AtomicU64);
-
-impl Watch {
-    const TOLD: u64 = 1;
-
-    pub(crate) fn begin(&self, now: Timestamp) {
-        self.0.store(now.as_millis() << 1, Ordering::Release);
-    }
-
-    /// Whether the call that ends was reported.
-    pub(crate) fn end(&self) -> bool {
-        self.0.swap(0, Ordering::AcqRel) & Self::TOLD != 0
-    }
-
-    /// Whether the call now running has taken longer than `after`; true once a call.
-    pub(crate) fn stalls(&self, after: Duration, now: Timestamp) -> bool {
-        let seen = self.0.load(Ordering::Acquire);
-        let idle_or_told = seen == 0 || seen & Self::TOLD != 0;
-        !idle_or_told
-            && now.since(Timestamp::from_millis(seen >> 1)) > after
-            && self.0.compare_exchange(seen, seen | Self::TOLD, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-}
-
 /// A failed commit waits before it is tried again, each time longer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff(Duration);
@@ -128,6 +107,9 @@ pub(crate) struct Shared {
     pub(crate) clock: HubClock,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stall_after: Duration,
+    pub(crate) hook_stall_after: Duration,
+    /// The hook that runs, and whose thread is inside.
+    pub(crate) hook: Arc<HookCall>,
     /// Whether callers write to the store themselves.
     pub(crate) inline: bool,
     /// When an inline commit is tried again after a failure, in milliseconds, and the wait after that.
@@ -137,13 +119,19 @@ pub(crate) struct Shared {
     busy: AtomicUsize,
     /// Sessions that lag and have room again.
     drained: Mutex<Vec<SessionId>>,
+    /// Sessions that the host gave up inside a hook: the timer thread pauses them.
+    given_up: Mutex<Vec<SessionId>>,
+    /// Whether the last hub was dropped inside a hook: the timer thread shuts down.
+    pub(crate) abandoned: AtomicBool,
     /// Until when the timer thread sleeps, in milliseconds; written under the engine's lock.
     pub(crate) sleeps_until: AtomicU64,
     pub(crate) commit_signal: Signal,
     pub(crate) read_signal: Signal,
     pub(crate) timer_signal: Signal,
-    pub(crate) commit_watch: Watch,
-    pub(crate) read_watch: Watch,
+    pub(crate) commit_timer: StallTimer,
+    pub(crate) upkeep_timer: StallTimer,
+    pub(crate) read_timers: StallTimers,
+    pub(crate) watch_signal: Signal,
     pub(crate) threads: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
     /// What closing the store came to.
     pub(crate) closed: Mutex<Option<Result<(), StoreError>>>,
@@ -156,26 +144,32 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(engine: Engine, post: Post, clock: HubClock, stall_after: Duration, inline: bool) -> Self {
+    pub(crate) fn new(engine: Engine, post: Post, hook: Arc<HookCall>, settings: &HubConfig) -> Self {
         let store = Arc::clone(engine.store());
         Self {
+            stall_after: engine.config().store_stall_after,
+            hook_stall_after: settings.hook_stall_after,
+            inline: settings.is_inline(store.status().durability),
+            clock: settings.clock.clone(),
+            hook,
             engine: Mutex::new(engine),
             delivery: Mutex::default(),
             post,
-            clock,
             store,
-            stall_after,
-            inline,
             retry: Mutex::new((Timestamp::ZERO, Backoff::new())),
             phase: AtomicU8::new(Phase::Running as u8),
             busy: AtomicUsize::new(0),
             drained: Mutex::default(),
+            given_up: Mutex::default(),
+            abandoned: AtomicBool::new(false),
             sleeps_until: AtomicU64::new(0),
             commit_signal: Signal::new(),
             read_signal: Signal::new(),
             timer_signal: Signal::new(),
-            commit_watch: Watch::default(),
-            read_watch: Watch::default(),
+            commit_timer: StallTimer::default(),
+            upkeep_timer: StallTimer::default(),
+            read_timers: StallTimers::default(),
+            watch_signal: Signal::new(),
             threads: Mutex::default(),
             closed: Mutex::default(),
         }
@@ -185,7 +179,8 @@ impl Shared {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Running,
             1 => Phase::Stopping,
-            _ => Phase::Stopped,
+            2 => Phase::Stopped,
+            _ => Phase::Ended,
         }
     }
 
@@ -194,9 +189,12 @@ impl Shared {
         self.commit_signal.wake();
         self.read_signal.wake();
         self.timer_signal.wake();
+        self.watch_signal.wake();
     }
 
+    /// Whether the hub can do what is asked of it here and now.
     fn check_running(&self) -> Result<(), Error> {
+        self.hook.inside.check_outside()?;
         if self.phase() == Phase::Running { Ok(()) } else { Err(Error::Closed) }
     }
 
@@ -207,7 +205,7 @@ impl Shared {
         let mut engine = self.engine.lock();
         // Under the lock: threads that waited for it must not seem to set the clock back.
         let now = self.clock.now();
-        let opened = engine.open(open, now).and_then(|(session, ticket)| match self.post.attach(session) {
+        let opened = engine.open(open, now).and_then(|(session, ticket)| match self.post.attach(session, now) {
             Ok(strangers) => Ok((session, ticket, strangers)),
             Err(error) => {
                 engine.pause(session, now);
@@ -222,20 +220,41 @@ impl Shared {
 
     pub(crate) fn request(&self, session: SessionId, request: Request) -> Result<Ticket, Error> {
         self.check_running()?;
-        self.check_replies(session)?;
-        self.with_engine(|engine, now| engine.request(session, request, now))
+        // Acknowledgements have no reply.
+        let owes = !matches!(request, Request::Acknowledge { .. });
+        self.check_replies(session, owes)?;
+        let asked = self.with_engine(|engine, now| engine.request(session, request, now));
+        if owes && asked.is_err() {
+            self.post.outbox(session).into_iter().for_each(|mut outbox| outbox.owe_no_reply(session.generation));
+        }
+        asked
     }
 
-    /// Replies are never dropped, so who does not read them may not ask for more.
-    fn check_replies(&self, session: SessionId) -> Result<(), Error> {
-        let outbox = self.post.outbox(session).ok_or(Error::SessionRequired)?;
+    /// Replies are never dropped, so who does not read them may not ask for more. One that `owes` a reply is counted.
+    fn check_replies(&self, session: SessionId, owes: bool) -> Result<(), Error> {
+        let mut outbox = self.post.outbox(session).ok_or(Error::SessionRequired)?;
         if !outbox.is_tenant(session.generation) {
-            Err(Error::SessionRequired)
-        } else if outbox.may_request(&self.post.bounds) {
-            Ok(())
-        } else {
-            Err(Error::OverLimit { limit: "replies_max", max: self.post.bounds.replies as u64 })
+            return Err(Error::SessionRequired);
         }
+        if !outbox.may_request(&self.post.bounds) {
+            return Err(Error::OverLimit { limit: "replies_max", max: self.post.bounds.replies as u64 });
+        }
+        if owes {
+            outbox.owe_reply();
+        }
+        Ok(())
+    }
+
+    /// Lets the host's code have the engine. Whatever that asks the hub for meanwhile is refused.
+    ///
+    /// # Errors
+    /// [`Error::InsideHook`] where the thread has the engine already.
+    pub(crate) fn lend_engine<T>(&self, act: impl FnOnce(&mut Engine, Timestamp) -> T) -> Result<T, Error> {
+        self.hook.inside.check_outside()?;
+        Ok(self.with_engine(|engine, now| {
+            let _stay = self.hook.inside.enter();
+            act(engine, now)
+        }))
     }
 
     pub(crate) fn with_engine<T>(&self, act: impl FnOnce(&mut Engine, Timestamp) -> T) -> T {
@@ -247,9 +266,19 @@ impl Shared {
     }
 
     pub(crate) fn pause(&self, session: SessionId) {
-        if self.post.detach(session) && self.phase() != Phase::Stopped {
+        if !self.post.detach(session) || self.phase() >= Phase::Stopped {
+        } else if self.hook.inside.is_here() {
+            self.given_up.lock().push(session);
+            self.timer_signal.wake();
+        } else {
             self.with_engine(|engine, now| engine.pause(session, now));
         }
+    }
+
+    /// Pauses what was given up inside hooks.
+    pub(crate) fn pause_given_up(&self, engine: &mut Engine, now: Timestamp) {
+        let given_up = std::mem::take(&mut *self.given_up.lock());
+        given_up.into_iter().for_each(|session| engine.pause(session, now));
     }
 
     pub(crate) fn drain(&self, session: SessionId, out: &mut Vec<Arc<Update>>, max: usize) -> DrainState {
@@ -263,23 +292,20 @@ impl Shared {
 
     #[expect(clippy::disallowed_methods, reason = "a thread of the host waits in real time")]
     pub(crate) fn wait(&self, session: SessionId, timeout: Duration) -> bool {
+        // Inside a hook nothing can come, however long it waits.
+        let timeout = if self.hook.inside.is_here() { Duration::ZERO } else { timeout };
         let until = Instant::now().checked_add(timeout);
-        loop {
-            let Some(mut outbox) = self.post.outbox(session) else { return true };
-            if outbox.wait(session.generation, thread::current()) {
-                return true;
-            }
-            drop(outbox);
+        while !self.post.wait(session, thread::current()) {
             match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => break,
+                Some(Duration::ZERO) => {
+                    self.post.forget_waiting(session, &thread::current());
+                    return false;
+                }
                 Some(left) => thread::park_timeout(left),
                 None => thread::park(),
             }
         }
-        if let Some(mut outbox) = self.post.outbox(session) {
-            outbox.forget(session.generation, &thread::current());
-        }
-        false
+        true
     }
 
     // ---- through the locks
@@ -307,7 +333,7 @@ impl Shared {
             self.commit_inline(engine, now);
             let Some(read) = engine.begin_read() else { return };
             self.busy.fetch_add(1, Ordering::Relaxed);
-            let done = MutexGuard::unlocked(engine, || read.run());
+            let done = MutexGuard::unlocked(engine, || self.run_read(read));
             engine.finish_read(done, now);
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
@@ -319,8 +345,11 @@ impl Shared {
             return;
         }
         while let Some(commit) = engine.begin_commit() {
-            self.commit_watch.begin(now);
-            let done = commit.run();
+            self.commit_timer.begin(now);
+            let done = {
+                let _stay = self.hook.inside.enter();
+                commit.run()
+            };
             let failed = self.note_commit(done.error().is_some());
             engine.finish_commit(done, now);
             let mut retry = self.retry.lock();
@@ -342,7 +371,7 @@ impl Shared {
     fn note_commit(&self, failed: bool) -> bool {
         let counters = &self.post.counters;
         Counters::count(if failed { &counters.commit_failures } else { &counters.commits }, 1);
-        if self.commit_watch.end() && !failed {
+        if self.commit_timer.end() && !failed {
             self.post.tell(Event::StoreRecovered);
         }
         failed
@@ -356,7 +385,7 @@ impl Shared {
             self.busy.fetch_add(1, Ordering::Relaxed);
             commit
         };
-        self.commit_watch.begin(self.clock.now());
+        self.commit_timer.begin(self.clock.now());
         let done = commit.run();
         let failed = self.note_commit(done.error().is_some());
         let mut engine = self.engine.lock();
@@ -378,17 +407,24 @@ impl Shared {
             self.busy.fetch_add(1, Ordering::Relaxed);
             read
         };
-        self.read_watch.begin(self.clock.now());
-        let done = read.run();
-        if self.read_watch.end() {
-            self.post.tell(Event::StoreRecovered);
-        }
+        let done = self.run_read(read);
         let mut engine = self.engine.lock();
         let now = self.clock.now();
         engine.finish_read(done, now);
         self.busy.fetch_sub(1, Ordering::Relaxed);
         self.after(engine, now);
         true
+    }
+
+    /// Reads, watched. Several threads may do so at once.
+    fn run_read(&self, read: Read) -> ReadDone {
+        let timer = self.read_timers.begin(self.clock.now());
+        let done = read.run();
+        Counters::count(&self.post.counters.read_failures, u64::from(done.error().is_some()));
+        if timer.is_some_and(StallTimer::end) {
+            self.post.tell(Event::StoreRecovered);
+        }
+        done
     }
 
     /// Delivers what the engine has put out, in its order, for `rounds` at most; the timer thread does the rest.
@@ -455,9 +491,11 @@ impl Shared {
     }
 
     fn report_overflows(&self, delivery: &mut Delivery, engine: &mut MutexGuard<'_, Engine>, now: Timestamp) {
-        if delivery.overflows.is_empty() {
+        if delivery.overflows.is_empty() && delivery.overruns.is_empty() {
             return;
         }
+        // What they were told is in the log; whoever resumes reads on there.
+        delivery.overruns.drain(..).for_each(|session| engine.pause(self.post.id(session), now));
         for (session, position) in delivery.overflows.drain(..) {
             self.report_overflow(session, position, engine, now);
         }
@@ -517,21 +555,6 @@ fn poll_batch(engine: &mut Engine, batch: &mut Vec<Output>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stalled_call_is_reported_once_and_so_is_its_end() {
-        let watch = Watch::default();
-        let at = Timestamp::from_millis;
-        let after = Duration::from_secs(5);
-        assert!(!watch.stalls(after, at(9_000)), "nothing runs");
-        watch.begin(at(1_000));
-        assert!(!watch.stalls(after, at(6_000)));
-        assert!(watch.stalls(after, at(6_001)));
-        assert!(!watch.stalls(after, at(9_000)));
-        assert!(watch.end());
-        watch.begin(at(10_000));
-        assert!(!watch.end());
-    }
 
     #[test]
     fn retries_wait_from_fifty_milliseconds_to_a_second() {

@@ -11,13 +11,14 @@ use super::outbox::{Bounds, DrainState};
 use crate::error::Error;
 use crate::id::{SessionId, Ticket};
 use crate::output::{Audience, Class, Deliver, Output, SessionRef};
+use crate::time::Timestamp;
 use crate::update::Update;
 
 const BOUNDS: Bounds =
     Bounds { events: 256, bytes: 256 * 1024, replies: 256, reply_bytes: 1024 * 1024, message_bytes: 5_376 };
 
 fn post() -> Post {
-    Post::new(1_000_000, BOUNDS, 100, 100)
+    Post::new(1_000_000, BOUNDS, (100, 100), Arc::default())
 }
 
 fn session(slot: u32, generation: u32) -> SessionId {
@@ -30,7 +31,7 @@ fn reference(session: SessionId) -> SessionRef {
 
 fn attach(post: &Post, slots: std::ops::Range<u32>) -> Vec<SessionId> {
     let all: Vec<_> = slots.map(|slot| session(slot, 1)).collect();
-    all.iter().for_each(|session| drop(post.attach(*session).unwrap()));
+    all.iter().for_each(|session| drop(post.attach(*session, Timestamp::ZERO).unwrap()));
     all
 }
 
@@ -84,7 +85,7 @@ fn a_fan_out_announces_each_session_once_and_leaves_out_one() {
 fn the_former_tenant_of_a_place_still_reads_its_end() {
     let post = post();
     let (old, new) = (session(5, 1), session(5, 2));
-    post.attach(old).unwrap();
+    post.attach(old, Timestamp::ZERO).unwrap();
     let mut delivery = Delivery::default();
     let end = Arc::new(Update::Closed { error: Some(Error::SessionConflict) });
     delivery.batch.push(Output::Deliver(Deliver {
@@ -95,7 +96,7 @@ fn the_former_tenant_of_a_place_still_reads_its_end() {
     delivery.batch.push(Output::Close { session: old });
     delivery.deliver_all(&post);
     delivery.announce(&post).run(&post);
-    post.attach(new).unwrap();
+    post.attach(new, Timestamp::ZERO).unwrap();
     deliver(&mut delivery, &post, &Audience::One(reference(old)), 1);
     deliver(&mut delivery, &post, &Audience::One(reference(new)), 2);
     assert_eq!(post.ready.try_take(), [old, new]);
@@ -103,6 +104,28 @@ fn the_former_tenant_of_a_place_still_reads_its_end() {
     assert_eq!(drain(&post, old), (Vec::new(), DrainState::Closed));
     assert_eq!(drain(&post, new).0.len(), 1, "and nothing of the stranger's");
     assert_eq!(drain(&post, SessionId { node: 9, ..new }), (Vec::new(), DrainState::Closed), "another engine's");
+}
+
+/// A place that was given away while its end was on its way: the former tenant read closed, and never why.
+#[test]
+fn an_end_that_comes_after_its_place_is_gone_is_waited_for() {
+    let post = post();
+    let (old, new) = (session(5, 1), session(5, 2));
+    post.attach(old, Timestamp::ZERO).unwrap();
+    post.attach(new, Timestamp::ZERO).unwrap();
+    assert_eq!(drain(&post, old), (Vec::new(), DrainState::Empty), "its end is still to come");
+    assert!(!post.wait(old, thread::current()));
+    let mut delivery = Delivery::default();
+    let end = Arc::new(Update::Closed { error: Some(Error::SessionConflict) });
+    let audience = Audience::One(reference(old));
+    delivery.batch.push(Output::Deliver(Deliver { audience, update: Arc::clone(&end), class: Class::Reply }));
+    delivery.batch.push(Output::Close { session: old });
+    delivery.deliver_all(&post);
+    delivery.announce(&post).run(&post);
+    assert_eq!(post.ready.try_take(), [old]);
+    assert!(post.wait(old, thread::current()));
+    assert_eq!(drain(&post, old), (vec![end], DrainState::Closed));
+    assert_eq!(drain(&post, new), (Vec::new(), DrainState::Empty));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::hooks::{Answer, Hooks, MessageReceived, PushChoice, ReceiversOffline, SignIn, Verdict};
+use crate::hooks::{Answer, Hooks, Interests, MessageReceived, PushChoice, ReceiversOffline, SignIn, Verdict};
 
 /// Measures each call of the hooks inside, so that the engine can report those over
 /// [`Config::hook_budget`](crate::Config::hook_budget).
@@ -47,6 +47,10 @@ impl Hooks for Timed {
 
     fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
         self.measure(|hooks| hooks.sign_in(login))
+    }
+
+    fn interests(&self) -> Interests {
+        self.hooks.interests()
     }
 
     fn last_call(&self) -> Option<Duration> {

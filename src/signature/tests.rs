@@ -69,7 +69,8 @@ impl Vector {
             ("open", _) => open(&peer, &list),
             ("super", _) => super_open(&peer, &list),
             ("watch", _) => Action::Watch { peer: &peer, watch: &list },
-            ("join", group) => Action::Join { peer: &peer, group: group.as_ref() },
+            ("join", Some(group)) => Action::Join { peer: &peer, group },
+            ("join", None) => Action::Create { peer: &peer, members: &list },
             ("invite", Some(group)) => Action::Invite { peer: &peer, group, peers: &list },
             ("kick", Some(group)) => Action::Kick { peer: &peer, group, peers: &list },
             (other, _) => panic!("no action {other}"),
@@ -107,8 +108,9 @@ fn row_04_an_id_with_a_colon_is_not_signed_for() {
         open(&colon, &list),
         open(&plain, &colons),
         Action::Watch { peer: &plain, watch: &colons },
-        Action::Join { peer: &plain, group: Some(&group("g:h")) },
-        Action::Join { peer: &colon, group: None },
+        Action::Join { peer: &plain, group: &group("g:h") },
+        Action::Create { peer: &colon, members: &[] },
+        Action::Create { peer: &plain, members: &colons },
         Action::Invite { peer: &plain, group: &to, peers: &colons },
         Action::Kick { peer: &plain, group: &to, peers: &colons },
     ] {
@@ -271,8 +273,9 @@ fn row_18_another_peer_or_another_action_never_passes() {
         open(&bob, &list),
         open(&alice, &[]),
         super_open(&alice, &list),
-        Action::Join { peer: &alice, group: None },
-        Action::Join { peer: &alice, group: Some(&to) },
+        Action::Create { peer: &alice, members: &[] },
+        Action::Create { peer: &alice, members: &list },
+        Action::Join { peer: &alice, group: &to },
         Action::Invite { peer: &alice, group: &to, peers: &list },
         Action::Kick { peer: &alice, group: &to, peers: &list },
         Action::Kick { peer: &bob, group: &to, peers: &list },
@@ -284,6 +287,24 @@ fn row_18_another_peer_or_another_action_never_passes() {
             assert_eq!(verified.is_ok(), at == other, "{signed:?} used as {asked:?}");
         }
     }
+}
+
+/// A signature of an empty list made a group with any members: the signed string did not name them.
+#[test]
+fn row_47_a_creation_is_signed_with_its_members() {
+    let (alice, bob) = (peer("alice"), peers(&["bob"]));
+    let (both, carol) = (peers(&["bob", "alice"]), peers(&["bob", "carol"]));
+    let create = |members| Action::Create { peer: &alice, members };
+    let signed = signer().sign(&create(&bob), "n", NOW).unwrap();
+    assert_eq!(signed, sign_raw("app:alice::bob:1700000000:n:join", "1700000000", "n"));
+    let verify = |action: &Action<'_>, signature| verifier(&[KEY]).verify(action, signature, NOW).map(drop);
+    assert_eq!(verify(&create(&bob), &signed), Ok(()));
+    assert_eq!(verify(&create(&both), &signed), Ok(()), "the creator is a member, named or not");
+    for members in [&[][..], &carol] {
+        assert_eq!(verify(&create(members), &signed), Err(Cause::Mismatch), "{members:?}");
+    }
+    let all = sign_raw("app:alice::alice:bob:1700000000:n:join", "1700000000", "n");
+    assert_eq!(verify(&create(&bob), &all), Ok(()), "signed with the creator in the list");
 }
 
 #[test]
@@ -408,8 +429,12 @@ fn small_requests() -> Vec<Asked> {
             _ => ids.iter().map(|id| Some((*id).to_owned())).collect(),
         };
         for (peer, group) in ids.iter().flat_map(|id| groups.iter().map(move |group| (id, group))) {
-            let lists = if word == "join" { &lists[..1] } else { &lists[..] };
-            for (list, timestamp, nonce) in lists.iter().flat_map(|list| {
+            // Who joins names nobody; whether a creator names itself changes nothing.
+            let is_join = word == "join" && group.is_some();
+            let lists = lists[..if is_join { 1 } else { lists.len() }]
+                .iter()
+                .filter(|list| word != "join" || !list.iter().any(|id| id == peer));
+            for (list, timestamp, nonce) in lists.flat_map(|list| {
                 ["1", "2"].into_iter().flat_map(move |t| nonces.into_iter().map(move |n| (list, t, n)))
             }) {
                 let (peer, group, list) = ((*peer).to_owned(), group.clone(), list.clone());
@@ -428,7 +453,8 @@ impl Asked {
         let action = match self.word {
             "" => open(&from, &list),
             "su" => super_open(&from, &list),
-            "join" => Action::Join { peer: &from, group: self.group.as_ref().map(|_| &to) },
+            "join" if self.group.is_none() => Action::Create { peer: &from, members: &list },
+            "join" => Action::Join { peer: &from, group: &to },
             "invite" => Action::Invite { peer: &from, group: &to, peers: &list },
             _ => Action::Kick { peer: &from, group: &to, peers: &list },
         };

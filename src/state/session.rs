@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::id::{DeviceId, MessageId, SessionId, Tag};
 use crate::output::SessionRef;
 use crate::slots::Slots;
+use crate::state::notices::Notices;
 use crate::time::Timestamp;
 
 /// Whether a session is attached to a transport.
@@ -69,6 +70,8 @@ pub(crate) struct Rare {
     pub(crate) copies: VecDeque<crate::state::recent::Whereabouts>,
     /// Transient messages that it missed while it was behind.
     pub(crate) missed: u64,
+    /// What it missed in its pause and is in no log.
+    pub(crate) notices: Notices,
 }
 
 impl Session {
@@ -96,6 +99,15 @@ impl Session {
     }
 }
 
+/// What the host is still to be told of a place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Closing {
+    /// How many ends.
+    ends: u32,
+    /// Whether nobody is there: once the host knows, the place is free.
+    empty: bool,
+}
+
 /// All sessions, and by which token each is resumed.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -103,6 +115,8 @@ pub(crate) struct Sessions {
     /// How often each place was given.
     generations: Vec<u32>,
     pub(crate) by_token: FxHashMap<u128, u32>,
+    /// Places whose sessions were closed and whose hosts do not know yet.
+    closing: FxHashMap<u32, Closing>,
     node: u16,
     epoch: u32,
     open: usize,
@@ -135,9 +149,29 @@ impl Sessions {
         self.slots[slot].generation = self.generations[slot as usize];
     }
 
+    /// The host will be told that the tenant of a place is closed. Until it was, nobody else gets the place.
+    pub(crate) fn closes(&mut self, slot: u32) {
+        self.closing.entry(slot).or_default().ends += 1;
+    }
+
+    /// The host was told.
+    pub(crate) fn was_told(&mut self, slot: u32) {
+        let Some(closing) = self.closing.get_mut(&slot) else { return };
+        closing.ends -= 1;
+        if closing.ends == 0 && self.closing.remove(&slot).is_some_and(|closing| closing.empty) {
+            self.slots.release(slot);
+        }
+    }
+
     /// Ends a session for good.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Session> {
-        let session = self.slots.remove(slot)?;
+        let session = match self.closing.get_mut(&slot) {
+            Some(closing) => {
+                closing.empty = true;
+                self.slots.withhold(slot)?
+            }
+            None => self.slots.remove(slot)?,
+        };
         if self.by_token.get(&session.token) == Some(&slot) {
             self.by_token.remove(&session.token);
         }
@@ -158,11 +192,6 @@ impl Sessions {
     /// The name that the host knows a place's session by.
     pub(crate) fn id(&self, slot: u32) -> SessionId {
         SessionId { node: self.node, epoch: self.epoch, slot, generation: self.slots[slot].generation }
-    }
-
-    /// What the names of all sessions have in common.
-    pub(crate) fn name(&self) -> SessionId {
-        SessionId { node: self.node, epoch: self.epoch, slot: 0, generation: 0 }
     }
 
     /// How outputs name a place's session.

@@ -196,7 +196,7 @@ fn check(workload: Workload, durability: Durability, folder: &Path, told: &Told,
         (0..PEERS).for_each(|number| check_backlog(&hub, number, &logs, told, name));
     }
     check_goes_on(&hub, &logs, name);
-    let report = hub.shut_down(SOON);
+    let report = hub.shut_down(SOON).unwrap();
     assert!(report.committed && report.store.is_ok(), "{name}: {report:?}");
     ids.len()
 }

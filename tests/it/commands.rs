@@ -116,6 +116,10 @@ impl World {
                 let open = self.resuming(name);
                 self.open(name, open);
             }
+            ("resumes", ["watch", list @ ..]) => {
+                let open = switchboard::Open { watch: peers(list), ..self.resuming(name) };
+                self.open(name, open);
+            }
             ("resumes", ["with", "the", "token", "of", other]) => {
                 let credentials = self.resuming(other).credentials;
                 let open = switchboard::Open { credentials, ..self.resuming(name) };
@@ -209,7 +213,8 @@ impl World {
             };
         }
         let me = self.client(name).peer.clone();
-        create.signature = signed.map(|nonce| self.sign(&Action::Join { peer: &me, group: None }, nonce));
+        let action = Action::Create { peer: &me, members: &create.members.clone() };
+        create.signature = signed.map(|nonce| self.sign(&action, nonce));
         self.create(name, label, create);
     }
 
@@ -222,7 +227,7 @@ impl World {
             ("counts", _) => Request::Count { conversation },
             ("leaves", _) => Request::Leave { conversation },
             ("joins", _) => {
-                let action = Action::Join { peer: &me, group: Some(&conversation) };
+                let action = Action::Join { peer: &me, group: &conversation };
                 let signature = signed.map(|nonce| self.sign(&action, nonce));
                 Request::Join { conversation, signature }
             }

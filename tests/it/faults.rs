@@ -3,9 +3,12 @@
 mod catching_up;
 mod clock;
 mod counted;
+mod crowds;
 mod delivery;
 mod frames;
 mod hooks;
+mod hub;
+mod rows;
 mod signed;
 mod stored;
 mod timed;

@@ -7,6 +7,7 @@ mod determinism;
 mod faults;
 mod floors;
 mod hooks;
+mod house;
 mod scenarios;
 mod wired;
 mod world;

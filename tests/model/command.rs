@@ -119,6 +119,47 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The session that asks.
+    pub(crate) fn session(&self) -> Option<u8> {
+        match self {
+            Self::Close(session)
+            | Self::Send { session, .. }
+            | Self::Acknowledge { session, .. }
+            | Self::MarkRead { session, .. }
+            | Self::Create { session, .. }
+            | Self::Join { session, .. }
+            | Self::Leave { session, .. }
+            | Self::Invite { session, .. }
+            | Self::Kick { session, .. }
+            | Self::Watch { session, .. }
+            | Self::Unwatch { session, .. }
+            | Self::QueryOnline { session, .. }
+            | Self::Members { session, .. }
+            | Self::Describe { session, .. }
+            | Self::Count { session, .. }
+            | Self::Conversations { session }
+            | Self::Unread { session }
+            | Self::History { session, .. } => Some(*session),
+            _ => None,
+        }
+    }
+
+    /// The conversation that it is about.
+    pub(crate) fn conversation(&self) -> Option<u8> {
+        match self {
+            Self::Join { conversation, .. }
+            | Self::Leave { conversation, .. }
+            | Self::Invite { conversation, .. }
+            | Self::Kick { conversation, .. }
+            | Self::Members { conversation, .. }
+            | Self::Describe { conversation, .. }
+            | Self::Count { conversation, .. } => Some(*conversation),
+            _ => None,
+        }
+    }
+}
+
 /// By which token an open comes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Token {

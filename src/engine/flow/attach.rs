@@ -4,7 +4,6 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::hooks::{Answer, SignIn};
 use crate::id::{SessionId, Ticket};
-use crate::output::Output;
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
 use crate::state::actor::Actor;
@@ -72,10 +71,9 @@ impl Engine {
             }
             Err(error) => {
                 self.peers[actor.peer].pinned -= 1;
-                self.sessions.remove(session.slot);
                 self.reply_now(actor, Err(error));
-                let id = SessionId { slot: session.slot, generation: session.generation, ..self.sessions.name() };
-                self.gate.emit_now(Output::Close { session: id });
+                self.emit_close(session.slot);
+                self.sessions.remove(session.slot);
                 self.peers.forget(actor.peer);
             }
         }

@@ -64,6 +64,9 @@ impl Engine {
     /// The next piece of work for the host.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.gate.next_immediate() {
+            if let Output::Close { session } = &output {
+                self.sessions.was_told(session.slot());
+            }
             return Some(output);
         }
         loop {

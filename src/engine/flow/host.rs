@@ -161,9 +161,7 @@ impl Engine {
         let open: Vec<u32> =
             self.sessions.iter().filter(|(_, s)| s.state == State::Open).map(|(slot, _)| slot).collect();
         for slot in open {
-            let session = self.sessions.reference(slot);
-            let update = std::sync::Arc::new(crate::Update::Closed { error: Some(Error::Closed) });
-            self.deliver_now(session, update, crate::Class::Reply);
+            self.say_closed(slot, Some(Error::Closed));
             self.pause_slot(slot);
         }
         self.write_all_cursors();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::Event;
 use crate::log::{LogReader, Missed, Part};
 use crate::record::RecordError;
 use crate::state::reads::{Outcome, Plan};
@@ -68,6 +69,9 @@ impl Engine {
         let ReadDone { plan, result, damaged } = done;
         self.reads.unpin(&plan);
         self.report_damage(damaged);
+        if let Err(error) = &result {
+            self.tell(Event::StoreCallFailed { call: "read", error: error.clone() });
+        }
         match (plan, result) {
             (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
                 self.forget_ended(&parts, &mut missed);

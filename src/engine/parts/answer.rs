@@ -9,7 +9,7 @@ use crate::output::{Audience, Class, Deliver, Output, SessionRef};
 use crate::record;
 use crate::state::actor::{Actor, Gated};
 use crate::timers::Timer;
-use crate::update::{Reply, Update};
+use crate::update::{Gap, GapCause, Reply, Update};
 
 impl Engine {
     pub(crate) fn report_damage(&mut self, damaged: Vec<record::RecordError>) {
@@ -76,6 +76,36 @@ impl Engine {
         if sessions.iter().any(|session| Some(*session) != except) {
             let audience = Audience::Many { sessions: Arc::new(sessions), except };
             self.gate.emit(Output::Deliver(Deliver { audience, update: Arc::new(update), class: Class::Fleeting }));
+        }
+    }
+
+    /// Tells all sessions of some peers but one something that is in no log, once everything staged so far is durable. Who is
+    /// paused hears it when it is resumed.
+    pub(crate) fn notify(&mut self, peers: &[u32], except: Option<SessionRef>, update: Update) {
+        let update = Arc::new(update);
+        for peer in peers {
+            for paused in &self.peers[*peer].paused {
+                self.sessions[*paused].rare.notices.keep(Arc::clone(&update));
+            }
+        }
+        let sessions = self.open_sessions(peers.iter().copied());
+        if sessions.iter().any(|session| Some(*session) != except) {
+            let audience = Audience::Many { sessions: Arc::new(sessions), except };
+            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Fleeting }));
+        }
+    }
+
+    /// Tells a session that was resumed what it missed in its pause, how much went before it first.
+    pub(crate) fn give_notices(&mut self, slot: u32) {
+        let (kept, dropped) = self.sessions[slot].rare.notices.take();
+        let session = self.sessions.reference(slot);
+        if dropped > 0 {
+            let gap = Gap { conversation: None, from: 0, to: 0, count: dropped, cause: GapCause::Overflow };
+            self.deliver(session, Update::Gap(gap), Class::Reply);
+        }
+        for update in kept {
+            let audience = Audience::One(session);
+            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Fleeting }));
         }
     }
 

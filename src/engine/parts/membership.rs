@@ -88,10 +88,8 @@ impl Engine {
         let change = |change| Update::Membership { conversation: id.clone(), kind, change, by: by.clone() };
         let mut names: Vec<PeerId> = whom.iter().map(|peer| self.peers[*peer].id.clone()).collect();
         names.sort_unstable();
-        let concerned = self.open_sessions(whom.iter().copied());
         let rest = conversation.active_members().filter(|peer| !whom.contains(peer)).collect::<Vec<_>>();
-        let rest = self.open_sessions(rest.into_iter());
-        self.deliver_to(concerned, actor.session, change(own));
-        self.deliver_to(rest, actor.session, change(others(names)));
+        self.notify(whom, actor.session, change(own));
+        self.notify(&rest, actor.session, change(others(names)));
     }
 }

@@ -60,10 +60,21 @@ impl Engine {
         }
     }
 
+    /// Whether a peer has neither come back nor received a message.
+    fn is_still_away(&self, peer: u32, message: &Message) -> bool {
+        let held = &self.peers[peer];
+        let conversation = self.conversations.find(&message.conversation);
+        let received = conversation.zip(message.number).is_some_and(|(slot, number)| held.has_received(slot, number));
+        !held.is_online() && !held.logged_out && !received
+    }
+
     /// Asks the host for a push: with the hook's text, else the message's, else the static one.
     pub(crate) fn push(&mut self, message: &Arc<Message>, own: Option<&str>, mut away: Vec<u32>, choice: PushChoice) {
-        let text = choice.text.as_deref().or(own).or(self.config.push_text.as_deref());
+        let chosen = choice.text.map(|text| self.masked_text(message.kind, &text));
+        let text = chosen.as_deref().or(own).or(self.config.push_text.as_deref());
         let Some(text) = text.filter(|_| !choice.skip).map(str::to_owned) else { return };
+        // A late answer finds some of them back, or has them acknowledge the message meanwhile.
+        away.retain(|peer| self.is_still_away(*peer, message));
         if let Some(chosen) = &choice.offline {
             let chosen: std::collections::BTreeSet<u32> =
                 chosen.iter().filter_map(|peer| self.peers.find(peer)).collect();

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, OfflineReason};
 use crate::id::{DeviceId, SessionId};
-use crate::output::{Class, Output};
+use crate::output::{Audience, Class, Deliver, Output};
 use crate::state::peer::Device;
 use crate::state::session::State;
 use crate::timers::Timer;
@@ -29,9 +29,9 @@ impl Engine {
     pub(crate) fn wake_session(&mut self, slot: u32) -> u32 {
         let peer = self.sessions[slot].peer;
         if self.sessions[slot].state == State::Open {
-            let before = self.sessions.id(slot);
             self.leave_online(slot);
-            self.gate.emit_now(Output::Close { session: before });
+            self.say_closed(slot, Some(Error::SessionConflict));
+            self.emit_close(slot);
         }
         self.peers[peer].paused.retain(|paused| *paused != slot);
         let generation = self.sessions[slot].generation;
@@ -144,7 +144,7 @@ impl Engine {
         self.timers.set(Timer::Resume(slot, session.generation()), until);
         self.peers[peer].paused.push(slot);
         self.write_peer(peer);
-        self.gate.emit_now(Output::Close { session });
+        self.emit_close(slot);
         self.tell_offline(slot, session, OfflineReason::Dropped);
     }
 
@@ -173,13 +173,26 @@ impl Engine {
 
     /// Ends an open session: it is told, its transport goes, nothing of it can be resumed.
     pub(crate) fn end(&mut self, slot: u32, reason: OfflineReason, error: Option<Error>) {
-        let (session, reference) = (self.sessions.id(slot), self.sessions.reference(slot));
+        let session = self.sessions.id(slot);
         self.leave_online(slot);
         self.write_peer(self.sessions[slot].peer);
-        self.deliver_now(reference, Update::Closed { error }.into(), Class::Reply);
-        self.gate.emit_now(Output::Close { session });
+        self.say_closed(slot, error);
+        self.emit_close(slot);
         self.tell_offline(slot, session, reason);
         self.drop_session(slot);
+    }
+
+    /// Tells a session why it is over. At once, as its close: also where its `opened` still waits for the store.
+    pub(crate) fn say_closed(&mut self, slot: u32, error: Option<Error>) {
+        let audience = Audience::One(self.sessions.reference(slot));
+        let update = Update::Closed { error }.into();
+        self.gate.emit_now(Output::Deliver(Deliver { audience, update, class: Class::Reply }));
+    }
+
+    /// Tells the host that a session is over. Nobody gets its place before the host was told.
+    pub(crate) fn emit_close(&mut self, slot: u32) {
+        self.sessions.closes(slot);
+        self.gate.emit_now(Output::Close { session: self.sessions.id(slot) });
     }
 }
 

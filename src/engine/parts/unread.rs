@@ -34,7 +34,7 @@ impl Engine {
             let lost = conversation.lost.count(first.max(member.read + 1), last);
             member.unread(first, last).saturating_sub(lost)
         };
-        conversation.members.get(&peer).map_or(0, count)
+        conversation.members.get(&peer).filter(|member| member.is_active()).map_or(0, count)
     }
 
     /// How many messages a peer has not read in all conversations.

@@ -12,21 +12,18 @@ use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Set};
 use crate::update::Reply;
 
-/// How long a temporary conversation lives where nothing is said.
+/// How long a temporary conversation lives where nothing is said, unless the settings allow less.
 const TEMPORARY: Duration = Duration::from_secs(86_400);
 
 impl Engine {
     /// Makes a conversation, or finds the unique one of its members. The creator is a member without being named.
     pub(crate) fn create(&mut self, actor: Actor, create: Create) -> Result<(), Error> {
         let me = self.peers[actor.peer].id.clone();
-        let nonce = match create.shape {
-            // As the official clients do, a temporary conversation is not signed for.
-            Shape::Temporary(_) => None,
-            _ => {
-                let action = Action::Join { peer: &me, group: None };
-                self.check_group_signature(actor, &action, create.signature.as_ref())?
-            }
-        };
+        let mut named = create.members.clone();
+        named.sort_unstable();
+        named.dedup();
+        let action = Action::Create { peer: &me, members: &named };
+        let nonce = self.check_group_signature(actor, &action, create.signature.as_ref())?;
         let members = self.check_create(&me, &create)?;
         let found = self.find_by_members(&create.shape, &members);
         self.use_up(nonce);
@@ -40,9 +37,9 @@ impl Engine {
         let conversation = self.info(slot);
         self.reply(actor, Reply::Created { conversation: Box::new(conversation), existing });
         if !existing && create.shape != Shape::Room {
-            let others: Vec<u32> =
-                self.conversations[slot].active_members().filter(|peer| *peer != actor.peer).collect();
-            self.tell_joined(actor, slot, &others);
+            // The creator's other devices among them.
+            let members: Vec<u32> = self.conversations[slot].active_members().collect();
+            self.tell_joined(actor, slot, &members);
         }
         Ok(())
     }
@@ -108,7 +105,7 @@ impl Engine {
         };
         let mut conversation = Conversation::new(self.fresh_conversation_id(prefix), kind, self.host_time.shown());
         conversation.unique = create.shape == Shape::Unique;
-        conversation.name = create.name.clone();
+        conversation.name = create.name.as_ref().map(|name| self.masked_text(kind, name));
         conversation.attributes = create.attributes.clone();
         conversation.creator = actor.session.is_some().then_some(actor.peer);
         if conversation.creator.is_some() {
@@ -128,7 +125,8 @@ impl Engine {
 
     /// A temporary conversation: its members never change, and stand in its own row.
     fn stage_temporary(&mut self, mut conversation: Conversation, peers: &[u32], life: Duration) -> u32 {
-        let expires_at = self.host_time.shown() + if life.is_zero() { TEMPORARY } else { life };
+        let life = if life.is_zero() { TEMPORARY.min(self.config.temporary_max) } else { life };
+        let expires_at = self.host_time.shown() + life;
         conversation.expires_at = Some(expires_at);
         conversation.active = peers.len();
         let member = crate::state::conversation::Member::joined_after(0);

@@ -17,7 +17,7 @@ impl Engine {
         signature: Option<&Signature>,
     ) -> Result<(), Error> {
         let me = self.peers[actor.peer].id.clone();
-        let nonce = self.check_group_signature(actor, &Action::Join { peer: &me, group: Some(id) }, signature)?;
+        let nonce = self.check_group_signature(actor, &Action::Join { peer: &me, group: id }, signature)?;
         let slot = self.conversation_named(id)?;
         let is_room = self.conversations[slot].kind == ConversationKind::Room;
         if is_room && actor.session.is_none() {
@@ -130,7 +130,10 @@ impl Engine {
             _ => self.conversation_of(actor.peer, id).and(Err(error)),
         })?;
         let slot = self.conversation_of(actor.peer, id)?;
-        let max = self.config.watched_per_request_max.max(self.config.members_max);
+        let max = match self.config.members_max {
+            0 => usize::MAX,
+            max => max.max(self.config.watched_per_request_max),
+        };
         if peers.is_empty() || peers.len() > max {
             return Err(Error::OverLimit { limit: "members_max", max: max as u64 });
         }

@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::engine::parts::sessions::hash;
 use crate::error::Error;
 use crate::event::{Event, OfflineReason};
-use crate::id::{ResumeToken, Ticket};
+use crate::id::{PeerId, ResumeToken, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
 use crate::state::actor::Actor;
@@ -36,7 +36,9 @@ impl Engine {
             return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
         }
         self.check_session_limits(known, open, &admission)?;
-        if open.reconnect && known.is_some_and(|peer| self.tag_holder(peer, open, admission.resumes).is_some()) {
+        // Who resumes comes back by itself, as a reconnect does: neither pushes anybody off.
+        let yields = open.reconnect || admission.resumes.is_some();
+        if yields && known.is_some_and(|peer| self.tag_holder(peer, open, admission.resumes).is_some()) {
             return Err(Error::SessionConflict);
         }
         Ok(admission)
@@ -70,6 +72,11 @@ impl Engine {
                 if !same || grows || held.state == State::Opening || self.is_over(slot) {
                     return Err(Error::TokenExpired);
                 }
+                // A token proves who comes back; whom it newly watches is signed for as ever.
+                let is_watched = |peer: &PeerId| self.peers.find(peer).is_some_and(|peer| held.is_watching(peer));
+                if self.config.signatures.sessions && !open.watch.iter().all(is_watched) {
+                    return Err(Error::SignatureFailed);
+                }
                 Ok(Admission { resumes: Some(slot), key: held.rare.key, nonce: None })
             }
             Credentials::Signature(signature) if must_sign || self.verifier.is_some() => {
@@ -85,14 +92,12 @@ impl Engine {
         }
     }
 
-    /// The open session that holds the tag that `open` asks for.
+    /// The other open session that holds the tag that `open` asks for, or that the session has which it resumes. One tag has
+    /// one session, on the same device too.
     fn tag_holder(&self, peer: u32, open: &Open, resumes: Option<u32>) -> Option<u32> {
-        let tag = open.tag.as_ref().filter(|tag| tag.as_str() != "default")?;
-        let holds = |slot: &u32| {
-            let rare = &self.sessions[*slot].rare;
-            let same_device = open.device.is_some() && rare.device == open.device;
-            rare.tag.as_ref() == Some(tag) && !same_device && Some(*slot) != resumes
-        };
+        let kept = || resumes.and_then(|slot| self.sessions[slot].rare.tag.as_ref());
+        let tag = open.tag.as_ref().or_else(kept).filter(|tag| tag.as_str() != "default")?;
+        let holds = |slot: &u32| self.sessions[*slot].rare.tag.as_ref() == Some(tag) && Some(*slot) != resumes;
         self.peers[peer].sessions.iter().copied().find(holds)
     }
 
@@ -117,6 +122,7 @@ impl Engine {
         let slot = match (reserved, continued) {
             (Some(reserved), Some(former)) => {
                 self.sessions[reserved].room = self.sessions[former].room;
+                self.sessions[reserved].rare.notices = std::mem::take(&mut self.sessions[former].rare.notices);
                 let generation = self.sessions[former].generation;
                 self.timers.cancel(Timer::Resume(former, generation));
                 self.drop_session(former);
@@ -133,7 +139,7 @@ impl Engine {
     }
 
     fn set_up(&mut self, slot: u32, open: &Open, admission: &Admission) {
-        if admission.resumes.is_none() {
+        if admission.resumes.is_none() || !open.watch.is_empty() {
             self.watch_only(slot, &open.watch);
         }
         let token = self.new_token(slot);
@@ -187,6 +193,7 @@ impl Engine {
             reconnect: open.reconnect || admission.resumes.is_some(),
             super_peer: self.sessions[slot].super_peer,
         });
+        self.give_notices(slot);
     }
 
     fn reply_opened(&mut self, actor: Actor, opened: Opened) {

@@ -201,8 +201,15 @@ impl Engine {
         Ok(Checked { place: Place::Known(slot), unwatched })
     }
 
+    fn kind_of(&self, place: &Place) -> ConversationKind {
+        match place {
+            Place::Direct(_) => ConversationKind::Direct,
+            Place::Known(slot) => self.conversations[*slot].kind,
+        }
+    }
+
     fn is_room(&self, place: &Place) -> bool {
-        matches!(place, Place::Known(slot) if self.conversations[*slot].kind == ConversationKind::Room)
+        self.kind_of(place) == ConversationKind::Room
     }
 
     /// What a sender's messages keep their order in, while one of them waits for a hook. A direct conversation may be made
@@ -308,23 +315,12 @@ impl Engine {
             to.dedup();
             to
         });
-        Ok(match self.masked(place, &content, self.config.message_bytes_max.saturating_sub(push)) {
+        let kind = self.kind_of(place);
+        draft.push = draft.push.take().map(|push| self.masked_text(kind, &push));
+        Ok(match self.masked(kind, &content, self.config.message_bytes_max.saturating_sub(push)) {
             Some(masked) => Decided { content: masked, changed: true, narrowed },
             None => Decided { content, changed, narrowed },
         })
-    }
-
-    /// What the word filter makes of some content, in at most `bytes_max` bytes; `None` where it finds nothing.
-    fn masked(&self, place: &Place, content: &Content, bytes_max: usize) -> Option<Content> {
-        let filter = self.filter.as_ref()?;
-        let direct = match place {
-            Place::Direct(_) => true,
-            Place::Known(slot) => self.conversations[*slot].kind == ConversationKind::Direct,
-        };
-        if direct && !self.config.filter_direct {
-            return None;
-        }
-        filter.mask_message(content.as_text()?, bytes_max).map(Content::Text)
     }
 
     // Stage.

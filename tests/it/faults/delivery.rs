@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use switchboard::Config;
+use switchboard::store::faulty::Failure;
+use switchboard::{Accepted, Config, Draft, Error, Page, Reply, Request, Resolution, RetryToken, Target};
 
-use crate::world::World;
+use crate::hooks::Mood;
+use crate::world::{World, peer};
 
 /// The texts of the messages that a session got, in order.
 fn texts(seen: &[String], name: &str) -> Vec<String> {
@@ -34,6 +36,79 @@ fn row_22_a_repeated_send_is_stored_and_delivered_once() {
     assert_eq!(seen.iter().filter(|line| *line == "alice <- accepted #1 in alice+bob").count(), 6);
     assert_eq!(seen.last().unwrap(), "bob <- history: #1 m1");
     assert_eq!(world.engine.metrics().messages, 1);
+}
+
+/// Sends as a session does that is not sure whether its first try arrived: the receipt, or why there is none.
+fn retry(world: &mut World, name: &str, to: Target, text: &str) -> Result<Accepted, Error> {
+    let token = RetryToken::new("once").unwrap();
+    let draft = Draft { target: to, ..Draft::to_peers(Vec::new(), text.to_owned()).with_retry_token(token) };
+    match world.ask(name, Request::Send(draft))? {
+        Reply::Accepted(accepted) => Ok(accepted),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn row_22_every_retry_gets_the_same_receipt() {
+    let mut world = World::new();
+    world.run("alice opens\nbob opens\ncarol opens\nalice makes group G of bob, carol");
+    let group = Target::Conversation(world.conversation("G"));
+    let first = retry(&mut world, "alice", group.clone(), "m1").unwrap();
+    // At once, later, from another session, with other words, elsewhere, after a restart.
+    assert_eq!(retry(&mut world, "alice", group.clone(), "m1").as_ref(), Ok(&first));
+    world.wait(Duration::from_secs(3_600));
+    world.run("alice/phone opens");
+    assert_eq!(retry(&mut world, "alice/phone", group.clone(), "m1").as_ref(), Ok(&first));
+    assert_eq!(retry(&mut world, "alice", group.clone(), "other words").as_ref(), Ok(&first));
+    assert_eq!(retry(&mut world, "alice", Target::Peers(vec![peer("bob")]), "m1").as_ref(), Ok(&first));
+    let heard = world.log.iter().filter(|line| line.contains("m1") && !line.starts_with("alice/phone <- ")).count();
+    assert_eq!(heard, 2, "bob and carol once each: {:?}", world.log);
+    world.restart();
+    world.run("alice opens\nbob opens");
+    assert_eq!(retry(&mut world, "alice", group.clone(), "m1").as_ref(), Ok(&first));
+    // A token is its sender's own.
+    assert_ne!(retry(&mut world, "bob", group, "m2").unwrap().id, first.id);
+    let log = world.history("alice", "G", Page::oldest(10));
+    assert_eq!(log.iter().map(|message| message.content.as_text().unwrap()).collect::<Vec<_>>(), ["m1", "m2"]);
+    assert_eq!((log[0].id, log[0].number, log[0].timestamp), (first.id, first.number, first.timestamp));
+}
+
+#[test]
+fn row_22_a_retry_before_the_first_is_safe_waits_with_it() {
+    for failure in [Failure::NotStored, Failure::MaybeAndNot, Failure::MaybeAndStored] {
+        let mut world = World::new();
+        world.run("alice opens\nbob opens\ncommits off");
+        world.faults.fail_next(2, failure);
+        assert_eq!(
+            world.run("alice> bob (retry t): m1\nalice> bob (retry t): m1"),
+            [""; 0],
+            "no receipt before the store"
+        );
+        let seen =
+            world.run("commits on\nwait 1s\nalice> bob (retry t): m1\nwait 1s\nwait 1s\nalice> bob (retry t): m1");
+        let receipts = seen.iter().filter(|line| line.starts_with("alice <- accepted")).collect::<Vec<_>>();
+        assert!(
+            receipts.len() >= 3 && receipts.iter().all(|line| *line == receipts[0]),
+            "{failure:?}: {:?}",
+            world.log
+        );
+        assert_eq!(seen.iter().filter(|line| line.starts_with("bob <- alice")).count(), 1, "{failure:?}");
+        assert_eq!(world.history("alice", "alice+bob", Page::oldest(10)).len(), 1, "{failure:?}");
+    }
+}
+
+#[test]
+fn row_22_a_retry_of_what_a_hook_holds_asks_once_and_is_answered_with_it() {
+    let mut world = World::new();
+    world.run("alice opens\nbob opens");
+    world.script.message(Mood::Defer);
+    let seen = world.run("alice> bob (retry t): m1\nalice> bob (retry t): m1\nalice> bob (retry t): m1");
+    assert_eq!(seen, [""; 0]);
+    assert_eq!(world.script.take_asked().len(), 1, "one question");
+    world.resolve(Resolution::Default);
+    let seen = std::mem::take(&mut world.log);
+    assert_eq!(seen.iter().filter(|line| *line == "alice <- accepted #1 in alice+bob").count(), 3, "{seen:?}");
+    assert_eq!(seen.iter().filter(|line| line.starts_with("bob <- alice")).count(), 1, "{seen:?}");
 }
 
 #[test]

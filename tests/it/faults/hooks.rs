@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard::{Config, Content, PushChoice, Verdict};
+use switchboard::{Config, Content, Credentials, Open, PushChoice, Verdict};
 
 use crate::hooks::Mood;
 use crate::world::{World, peer};
@@ -92,4 +92,52 @@ fn row_29_recipients_that_nobody_named_get_nothing() {
     world.script.message(Mood::Default);
     world.script.offline(Mood::Now(PushChoice { offline, text: Some("push".to_owned()), ..PushChoice::default() }));
     assert_eq!(world.run("bob drops\nalice> bob: no push to strangers"), ["alice <- accepted #2 in alice+bob"]);
+}
+
+/// The rows of a store.
+type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// A day of a small town, with hooks in one mood: what was seen without the host's complaints, and what the store holds.
+fn life_with(mood: fn(&World)) -> (Vec<String>, Rows) {
+    let mut world = World::new();
+    mood(&world);
+    world.run("alice opens\nbob opens watch alice\ncarol opens\nalice makes group G of bob, carol\nalice makes room R");
+    let day = "carol drops\nalice> bob (retry t, receipt): m1\nbob acks\nalice> @G (push now): m2\nbob> @G: m3\n\
+               alice> bob (transient): m4\nalice> @R: m5\nalice> bob (retry t): m1\ncarol opens\ncarol acks\nbob drops\n\
+               alice> bob (push now): m6\nbob resumes\nwait 2s";
+    let mut seen = world.run(day);
+    seen.retain(|line| !line.starts_with("host: hook "));
+    let keys = world.faults.keys();
+    let rows = keys.into_iter().map(|key| (key.clone(), world.engine.store().get(&key).unwrap())).collect();
+    (seen, rows)
+}
+
+#[test]
+fn row_29_whatever_goes_wrong_in_a_hook_the_engine_is_as_it_would_be_without() {
+    let calm = life_with(|_| {});
+    assert!(calm.0.len() >= 20 && calm.1.len() > 10, "a life worth comparing: {calm:?}");
+    let panicking = life_with(|world| {
+        world.script.message(Mood::Panic);
+        world.script.offline(Mood::Panic);
+    });
+    assert_eq!(panicking, calm);
+    let nonsense = life_with(|world| {
+        let everyone = (0..1_000).map(|n| peer(&format!("p{n}"))).collect();
+        world.script.message(Mood::Now(Verdict { to: Some(everyone), ..Verdict::default() }));
+        let long = Some("x".repeat(10_000));
+        world.script.offline(Mood::Now(PushChoice { text: long, ..PushChoice::default() }));
+    });
+    assert_eq!(nonsense.1, calm.1);
+}
+
+#[test]
+fn row_29_an_account_whose_check_panics_does_not_get_in() {
+    let mut world = World::new();
+    world.script.sign_in(Mood::Panic);
+    let open = Open { credentials: Credentials::Account("secret".to_owned()), ..world.opening("alice") };
+    world.open("alice", open);
+    let seen = world.log.join("\n");
+    assert!(seen.contains("host: hook sign_in: Panicked"), "{seen}");
+    assert!(seen.contains("refused: 4102"), "{seen}");
+    assert_eq!(world.engine.metrics().sessions, 0);
 }

@@ -44,6 +44,39 @@ fn row_14_a_watch_list_is_taken_whole_or_not_at_all() {
 }
 
 #[test]
+fn row_14_a_list_that_does_not_fit_changes_nothing_of_what_was_watched() {
+    let mut world = World::new();
+    // At the door: no session, no peer.
+    let everyone: Vec<PeerId> = (0..100_000).map(|n| peer(&format!("p{n}"))).collect();
+    for watch in [everyone.clone(), vec![peer("bob"), peer("carol"), peer("bob")]] {
+        let open = Open { watch, ..world.opening("alice") };
+        assert!(world.engine.open(open, world.now).is_err());
+        let metrics = world.engine.metrics();
+        assert_eq!((metrics.peers, metrics.sessions), (0, 0));
+    }
+    // With one place left: of two none is watched, then one is.
+    world.run("alice opens\nbob opens\ncarol opens");
+    (0..10).for_each(|n| drop(world.run(&format!("alice watches q{}..q{}", n * 100 + 1, n * 100 + 100))));
+    world.run("alice unwatches q7");
+    let peers = world.engine.metrics().peers;
+    let full = ["refused: 4318 over the limit watched_max (1000)"];
+    assert_eq!(world.run("alice watches bob, carol"), full);
+    let mut request = |peers| {
+        let from = world.log.len();
+        world.request("alice", Request::Watch { peers, signature: None });
+        world.log.split_off(from)
+    };
+    assert_eq!(request(everyone), ["refused: 4318 over the limit watched_per_request_max (100)"]);
+    assert_eq!(request(vec![peer("carol"), peer("carol")]), full);
+    assert_eq!(world.engine.metrics().peers, peers);
+    world.run("alice unwatches q8, q9");
+    assert_eq!(world.run("alice watches carol, bob, carol"), ["refused: 4114 unparseable message"]);
+    assert_eq!(world.run("bob drops\nwait 2s"), [""; 0], "bob was never watched");
+    assert_eq!(world.run("alice watches carol"), ["alice <- online: carol"]);
+    assert_eq!(world.run("carol drops\nwait 2s"), ["alice <- presence: online -, offline carol"]);
+}
+
+#[test]
 fn row_14_the_order_of_a_signed_list_does_not_matter() {
     let mut world = signing();
     let signature = signed_open("alice", &[peer("bob"), peer("Carol"), peer("dave")], "n", &world);

@@ -1,0 +1,57 @@
+//! What is durable: commits, and what another start on the same store still knows.
+
+use super::{Code, Model, State};
+
+impl Model {
+    pub(super) fn stage(&mut self) {
+        self.newest = self.filling;
+    }
+
+    pub(super) fn may_stage(&self) -> Result<(), Code> {
+        if self.failed { Err(4200) } else { Ok(()) }
+    }
+
+    /// A commit is on its way: what is staged from here on belongs to the next.
+    pub(crate) fn begin(&mut self) -> u64 {
+        self.filling += 1;
+        self.filling - 1
+    }
+
+    /// A commit is durable: that one, with these numbers of messages.
+    pub(crate) fn done(&mut self, commit: u64, numbers: &[u64]) {
+        self.durable = commit;
+        self.failed = false;
+        for (held, number) in self.conversations.iter_mut().zip(numbers) {
+            held.durable = *number;
+        }
+    }
+
+    /// Another engine has started on what the store holds.
+    pub(crate) fn restarted(&mut self, crashed: bool) {
+        self.life += 1;
+        self.in_doubt = false;
+        self.failed = false;
+        self.presence_due = None;
+        self.pending.clear();
+        self.expected.clear();
+        (self.filling, self.newest, self.durable) = (1, 0, 0);
+        for session in &mut self.sessions {
+            session.state = State::Gone;
+            session.watched.clear();
+        }
+        for peer in &mut self.peers {
+            (peer.told_online, peer.changed) = (false, false);
+            if !peer.known {
+                peer.devices.clear();
+            }
+            peer.devices.iter_mut().for_each(|device| device.uncertain |= crashed);
+        }
+        for held in &mut self.conversations {
+            held.present.clear();
+            held.durable = held.last();
+            if let Some(at) = held.expires_at {
+                held.check_at = at + 1;
+            }
+        }
+    }
+}

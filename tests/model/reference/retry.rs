@@ -1,0 +1,31 @@
+//! Retries: the same token names the same message, and is answered with it.
+//!
+//! A sender's newest few tokens are known, for a day.
+
+use super::{DAY, Model, Peer, limits};
+
+impl Model {
+    pub(super) fn known_token(&self, me: Peer, token: Option<u8>) -> Option<usize> {
+        let token = token?;
+        let known = self.peers[usize::from(me)].tokens.iter().rev().find(|known| known.0 == token)?;
+        let conversation = self.messages[known.1].conversation?;
+        (!self.conversations[conversation].gone).then_some(known.1)
+    }
+
+    pub(super) fn remember_token(&mut self, me: Peer, token: Option<u8>, message: usize) {
+        let Some(token) = token else { return };
+        let tokens = &mut self.peer(me).tokens;
+        tokens.push((token, message));
+        if tokens.len() > limits::TOKENS {
+            tokens.remove(0);
+        }
+    }
+
+    pub(super) fn forget_old_tokens(&mut self) {
+        let now = self.now;
+        for peer in &mut self.peers {
+            let messages = &self.messages;
+            peer.tokens.retain(|(_, message)| messages[*message].at + DAY >= now);
+        }
+    }
+}

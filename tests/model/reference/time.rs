@@ -1,0 +1,63 @@
+//! What time alone does: presence is told, pauses and temporary conversations end, what is too old goes.
+//!
+//! Nothing goes by age while the time is in doubt.
+
+use crate::command::PEERS;
+
+use super::{DAY, Model, Peer, State};
+
+impl Model {
+    /// Time is now `now`, and everything that is due has been done.
+    pub(crate) fn tick(&mut self, now: u64) {
+        self.in_doubt |= now > self.now + 3_600_000;
+        self.now = now;
+        if self.presence_due.take_if(|due| *due <= now).is_some() {
+            let changed: Vec<Peer> = (0..PEERS).filter(|peer| self.peers[usize::from(*peer)].changed).collect();
+            self.tell_presence(&changed);
+        }
+        for session in 0..self.sessions.len() {
+            if matches!(self.sessions[session].state, State::Paused { until } if until <= now) {
+                self.forget(session);
+            }
+        }
+        for at in 0..self.conversations.len() {
+            self.expire(at);
+        }
+        self.sweep();
+    }
+
+    fn expire(&mut self, at: usize) {
+        let (now, in_doubt) = (self.now, self.in_doubt);
+        let held = &mut self.conversations[at];
+        if held.gone || held.check_at > now {
+            return;
+        }
+        if in_doubt || held.durable < held.last() {
+            held.check_at = now + if in_doubt { 10_000 } else { 1_000 };
+            return;
+        }
+        held.gone = true;
+        for peer in &mut self.peers {
+            peer.devices.iter_mut().for_each(|device| drop(device.cursors.remove(&at)));
+        }
+        self.stage();
+    }
+
+    /// What is too old goes, once the time is sure.
+    fn sweep(&mut self) {
+        if !self.in_doubt {
+            self.forget_old_tokens();
+            self.forget_former_members();
+        }
+    }
+
+    /// Whether something reached its age in the last `span` milliseconds: it goes at some moment soon.
+    pub(crate) fn is_at_an_edge(&self, span: u64) -> bool {
+        let passed = |at: u64| at <= self.now && at + span >= self.now;
+        let tokens =
+            self.peers.iter().flat_map(|peer| &peer.tokens).map(|(_, message)| self.messages[*message].at + DAY);
+        let members = self.conversations.iter().flat_map(|held| held.members.values());
+        let left = members.filter_map(|member| Some(member.left_at? + 7 * DAY));
+        !self.in_doubt && tokens.chain(left).any(passed)
+    }
+}
