@@ -1,11 +1,14 @@
 //! Peers: who there is, on which devices, and where each device has got to.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::cursor::Cursor;
 use crate::id::{DeviceId, PeerId};
 use crate::slots::Slots;
+use crate::state::owed::Owed;
 use crate::table::{KeyedTable, Keying};
 use crate::time::Timestamp;
 
@@ -55,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) queued: bool,
     /// Rows that what it has read takes in the store.
     pub(crate) read_pages: u64,
+    /// Receipts that came while it was away, by conversation.
+    pub(crate) owed: BTreeMap<u32, Owed>,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -75,6 +80,7 @@ impl Peer {
             dirty: false,
             queued: false,
             read_pages: 0,
+            owed: BTreeMap::new(),
             pinned: 0,
         }
     }
@@ -125,6 +131,7 @@ impl Peer {
             self.conversations.remove(at);
         }
         self.devices.iter_mut().for_each(|device| drop(device.cursors.remove(&conversation)));
+        self.owed.remove(&conversation);
     }
 }
 

@@ -113,6 +113,16 @@ impl Ids {
                 equal("the peer", by, &Self::peer(*peer))?;
                 equal("the time", is_at.as_millis(), *at)
             }
+            (
+                What::ReceivedTo { message, peer, at },
+                Update::ReceivedTo { conversation, id, number, peer: by, at: is_at },
+            ) => {
+                let held = &model.messages[*message];
+                self.bind_conversation(held.conversation.unwrap_or_default(), conversation)?;
+                equal("the message", (Some(*id), Some(*number)), (self.message(*message), held.number))?;
+                equal("the peer", by, &Self::peer(*peer))?;
+                equal("the time", is_at.as_millis(), *at)
+            }
             (What::Presence { online, offline }, Update::Presence { online: came, offline: went }) => {
                 equal("who came", came, &Self::names(online))?;
                 equal("who went", went, &Self::names(offline))

@@ -194,6 +194,7 @@ impl Engine {
             super_peer: self.sessions[slot].super_peer,
         });
         self.give_notices(slot);
+        self.give_receipts(slot);
     }
 
     fn reply_opened(&mut self, actor: Actor, opened: Opened) {

@@ -5,8 +5,9 @@ use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
 use crate::log::LogView;
 use crate::state::actor::Actor;
+use crate::state::owed::Arrived;
 use crate::state::reads::{Plan, Reads};
-use crate::update::{Reply, Update};
+use crate::update::Reply;
 
 /// Ids in one acknowledgement that count.
 const IDS_MAX: usize = 1_000;
@@ -33,7 +34,8 @@ impl Engine {
             self.acknowledge_range(session.slot, slot, at.number, at.number);
             self.sessions[session.slot].rare.given.remove(id);
             if first && let Some(sender) = at.receipt_to.filter(|sender| *sender != actor.peer) {
-                self.tell_receipt(sender, actor.peer, slot, *id);
+                let arrived = Arrived { number: at.number, id: *id, at: self.stamp() };
+                self.tell_receipt(sender, actor.peer, slot, arrived);
             }
             if read {
                 self.read_to(actor.peer, slot, at.number);
@@ -41,17 +43,6 @@ impl Engine {
         }
         self.acknowledge_copies(session.slot, received_to);
         Ok(())
-    }
-
-    /// Tells a sender that its message has arrived.
-    fn tell_receipt(&mut self, sender: u32, by: u32, conversation: u32, id: MessageId) {
-        let update = Update::Receipt {
-            conversation: self.conversations[conversation].id.clone(),
-            id,
-            peer: self.peers[by].id.clone(),
-            at: self.stamp(),
-        };
-        self.deliver_to_peer(sender, update, None);
     }
 
     /// Everything up to a message was read, or up to the newest.

@@ -87,7 +87,7 @@ impl Model {
         }
     }
 
-    fn furthest(&self, peer: Peer) -> BTreeMap<usize, Cursor> {
+    pub(super) fn furthest(&self, peer: Peer) -> BTreeMap<usize, Cursor> {
         let mut furthest: BTreeMap<usize, Cursor> = BTreeMap::new();
         for device in &self.peers[usize::from(peer)].devices {
             for (conversation, cursor) in &device.cursors {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::receipts::Owed;
 use super::{Device, Model, Peer, State, What};
 
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct PeerState {
     pub(crate) changed: bool,
     /// Retry tokens and their messages, oldest first.
     pub(crate) tokens: Vec<(u8, usize)>,
+    /// Receipts that came while it was away, by conversation.
+    pub(super) owed: BTreeMap<usize, Owed>,
 }
 
 impl Model {

@@ -8,6 +8,15 @@ use std::collections::BTreeMap;
 use super::membership::Member;
 use super::{Answer, Code, Device, Kind, Model, Peer, Pending, What};
 
+/// Messages of a peer that arrived while it was away, by number: which, and when.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owed {
+    by: Option<Peer>,
+    arrived: BTreeMap<u64, (usize, u64)>,
+    /// Whether a crash may have taken that somebody had received before.
+    maybe: bool,
+}
+
 impl Model {
     /// Whether the engine knows a message by its id: it was sent in this life, or given to the session.
     fn knows(&self, session: usize, message: usize) -> bool {
@@ -35,8 +44,18 @@ impl Model {
             self.acknowledge_range(session, conversation, number, number, true);
             self.sessions[session].given.remove(&message);
             if first && held.receipt && held.from != me {
-                for listener in self.open_of(held.from) {
-                    self.tell_after(listener, What::Receipt { message, peer: me, at: self.now, maybe });
+                let (listeners, at) = (self.open_of(held.from), self.now);
+                if listeners.is_empty() {
+                    let owed = self.peer(held.from).owed.entry(conversation).or_default();
+                    // Whoever came in the place of one who left has received something of its own.
+                    if owed.by != Some(me) {
+                        *owed = Owed { by: Some(me), ..Owed::default() };
+                    }
+                    owed.arrived.insert(number, (message, at));
+                    owed.maybe |= maybe;
+                }
+                for listener in listeners {
+                    self.tell_after(listener, What::Receipt { message, peer: me, at, maybe });
                 }
             }
             if read {
@@ -44,6 +63,26 @@ impl Model {
             }
         }
         self.acknowledge_copies(session, received_to);
+    }
+
+    /// Who was away is told how far its messages were received: one word for a conversation, and one for each message beyond a
+    /// hole. After a crash nobody knows what is owed.
+    pub(super) fn tell_owed(&mut self, session: usize) {
+        let peer = self.sessions[session].peer;
+        for (conversation, owed) in std::mem::take(&mut self.peer(peer).owed) {
+            let Some(by) = owed.by.filter(|_| !self.conversations[conversation].gone) else { continue };
+            if owed.maybe || self.peers[usize::from(by)].devices.iter().any(|device| device.uncertain) {
+                self.sessions[session].unsure = true;
+                continue;
+            }
+            let received = self.furthest(by).get(&conversation).map_or(0, |cursor| cursor.received);
+            if let Some((_, (message, at))) = owed.arrived.range(..=received).next_back() {
+                self.tell_after(session, What::ReceivedTo { message: *message, peer: by, at: *at });
+            }
+            for (message, at) in owed.arrived.range(received + 1..).map(|(_, arrived)| *arrived) {
+                self.tell_after(session, What::Receipt { message, peer: by, at, maybe: false });
+            }
+        }
     }
 
     /// Copies that came before a message that was received were received too.

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) copies: Vec<usize>,
     /// How many transient messages passed it by while it was catching up.
     pub(super) passed_by: u64,
+    /// Whether it may be told of receipts that a crash made uncertain.
+    pub(crate) unsure: bool,
 }
 
 pub(crate) struct OpenRequest {
@@ -103,6 +105,7 @@ impl Model {
         for notice in std::mem::take(&mut self.sessions[session].missed) {
             self.tell_after(session, notice);
         }
+        self.tell_owed(session);
         self.begin_backlog(session);
         Ok(session)
     }
@@ -153,6 +156,7 @@ impl Model {
             missed: Vec::new(),
             copies: Vec::new(),
             passed_by: 0,
+            unsure: false,
         });
         self.sessions.len() - 1
     }
@@ -172,6 +176,7 @@ impl Model {
         held.seen.clear();
         held.copies.clear();
         held.passed_by = 0;
+        held.unsure = false;
     }
 
     pub(crate) fn pause(&mut self, session: usize) {

@@ -44,6 +44,11 @@ pub(crate) enum What {
         at: u64,
         maybe: bool,
     },
+    ReceivedTo {
+        message: usize,
+        peer: Peer,
+        at: u64,
+    },
     Presence {
         online: BTreeSet<Peer>,
         offline: BTreeSet<Peer>,
