@@ -60,6 +60,11 @@ pub(crate) fn deletion(conversation: u64, number: u64) -> Vec<u8> {
     numbered(b'x', &[conversation, number])
 }
 
+/// Receipts of a conversation that a peer was not there to hear.
+pub(crate) fn owed(peer: u64, conversation: u64) -> Vec<u8> {
+    numbered(b'o', &[peer, conversation])
+}
+
 /// A run of accepted messages.
 pub(crate) fn index(position: u64) -> Vec<u8> {
     numbered(b'i', &[position])

@@ -66,6 +66,8 @@ pub enum Kind {
     Session = 11,
     /// The cursors of a peer's devices.
     Cursors = 12,
+    /// Receipts that a peer was not there to hear.
+    Owed = 13,
 }
 
 /// Why bytes are not the record that was asked for.

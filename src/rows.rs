@@ -55,6 +55,17 @@ pub(crate) struct TokenRow {
     pub(crate) token: String,
 }
 
+/// Receipts that a peer was not there to hear, of one conversation.
+#[derive(Encode, BorrowDecode)]
+pub(crate) struct OwedRow {
+    /// Who received.
+    pub(crate) by: u64,
+    /// Number and time of each message.
+    pub(crate) arrived: Vec<u64>,
+    /// Their ids, in the same order.
+    pub(crate) ids: Vec<[u8; 16]>,
+}
+
 /// A cursor as numbers: conversation, received, how many runs, and each run's ends.
 pub(crate) fn flatten(numbers: &mut Vec<u64>, conversation: u64, cursor: &Cursor) {
     numbers.extend([conversation, cursor.received, cursor.beyond.len() as u64]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::MessageId;
+use crate::rows::OwedRow;
 use crate::time::Timestamp;
 
 /// A message that was sent with a receipt and has arrived.
@@ -20,6 +21,10 @@ pub(crate) struct Owed {
     /// Who has received.
     pub(crate) by: u32,
     arrived: BTreeMap<u64, (MessageId, Timestamp)>,
+    /// Whether the store has an older state.
+    pub(crate) dirty: bool,
+    /// Whether the store has any.
+    pub(crate) written: bool,
 }
 
 impl Owed {
@@ -27,11 +32,33 @@ impl Owed {
     pub(crate) const BEYOND_MAX: usize = 100;
 
     pub(crate) fn new(by: u32) -> Self {
-        Self { by, arrived: BTreeMap::new() }
+        Self { by, arrived: BTreeMap::new(), dirty: false, written: false }
     }
 
-    /// Notes a message that has arrived, where everything up to `received` has: of that only the newest is to be told.
-    pub(crate) fn note(&mut self, arrived: Arrived, received: u64) {
+    /// Its row in the store, with the permanent number of who has received.
+    pub(crate) fn row(&self, by: u64) -> OwedRow {
+        OwedRow {
+            by,
+            arrived: self.arrived.iter().flat_map(|(number, (_, at))| [*number, at.as_millis()]).collect(),
+            ids: self.arrived.values().map(|(id, _)| *id.as_bytes()).collect(),
+        }
+    }
+
+    /// What its row tells.
+    pub(crate) fn from_row(by: u32, row: &OwedRow) -> Self {
+        let arrived = row.arrived.chunks_exact(2).zip(&row.ids);
+        let arrived =
+            arrived.map(|(numbers, id)| (numbers[0], (MessageId::from_bytes(*id), Timestamp::from_millis(numbers[1]))));
+        Self { arrived: arrived.collect(), written: true, ..Self::new(by) }
+    }
+
+    /// Notes a message that has arrived at `by`, where everything up to `received` has: of that only the newest is to be told.
+    pub(crate) fn note(&mut self, by: u32, arrived: Arrived, received: u64) {
+        self.dirty = true;
+        // In a group of two another may have come in the place of who left.
+        if std::mem::replace(&mut self.by, by) != by {
+            self.arrived.clear();
+        }
         self.arrived.insert(arrived.number, (arrived.id, arrived.at));
         let newest = self.arrived.range(..=received).next_back().map(|(number, _)| *number);
         self.arrived.retain(|number, _| *number > received || Some(*number) == newest);
@@ -60,12 +87,12 @@ mod tests {
             Arrived { number, id, at: Timestamp::from_millis(number) }
         };
         let mut owed = Owed::new(7);
-        owed.note(arrived(1), 1);
-        owed.note(arrived(2), 2);
-        owed.note(arrived(5), 2);
+        owed.note(7, arrived(1), 1);
+        owed.note(7, arrived(2), 2);
+        owed.note(7, arrived(5), 2);
         assert_eq!(owed.split(2), (Some(arrived(2)), vec![arrived(5)]));
         assert_eq!(owed.split(5), (Some(arrived(5)), Vec::new()));
-        (6..300).for_each(|number| owed.note(arrived(2 * number), 2));
+        (6..300).for_each(|number| owed.note(7, arrived(2 * number), 2));
         assert_eq!(owed.split(2).1.len(), Owed::BEYOND_MAX);
     }
 }

@@ -13,9 +13,10 @@ use crate::event::Event;
 use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken};
 use crate::log::{Found, LogReader, Stored};
 use crate::record::{BorrowDecode, Encode, Kind};
-use crate::rows::{ConversationRow, DeviceRow, MemberRow, PeerRow, TokenRow, unflatten};
+use crate::rows::{ConversationRow, DeviceRow, MemberRow, OwedRow, PeerRow, TokenRow, unflatten};
 use crate::signature::UsedNonce;
 use crate::state::conversation::{Conversation, Member};
+use crate::state::owed::Owed;
 use crate::state::peer::Device;
 use crate::state::retry::Sent;
 use crate::store::{Batch, Direction, Store, StoreError};
@@ -82,6 +83,7 @@ impl Engine {
         self.load_conversations()?;
         self.load_members()?;
         self.load_cursors()?;
+        self.load_owed()?;
         self.load_heads()?;
         // Rows are older than what the logs tell beyond them: of too many tokens the oldest go.
         self.load_tokens()?;
@@ -216,6 +218,20 @@ impl Engine {
             device.seen_at = Timestamp::from_millis(row.seen_at).min(engine.now);
             device.pages = device.pages.max(page + 1);
             device.cursors.extend(cursors);
+            Ok(())
+        })
+    }
+
+    fn load_owed(&mut self) -> Result<(), StoreError> {
+        self.each_row(b'o', |engine, key, row| {
+            let row: OwedRow = record::open(Kind::Owed, key, row)?;
+            let conversation = engine.conversations.by_number(keys::number(key, 1));
+            let peers = engine.peers.by_number(keys::number(key, 0)).zip(engine.peers.by_number(row.by));
+            match conversation.zip(peers) {
+                Some((slot, (peer, by))) => drop(engine.peers[peer].owed.insert(slot, Owed::from_row(by, &row))),
+                // Its conversation has ended.
+                None => engine.gate.delete(key.to_vec()),
+            }
             Ok(())
         })
     }

@@ -1,6 +1,7 @@
 //! Whom the arrival of a message is told, at once or when it is back.
 
 use crate::engine::Engine;
+use crate::keys;
 use crate::output::Class;
 use crate::state::owed::{Arrived, Owed};
 use crate::update::Update;
@@ -14,11 +15,8 @@ impl Engine {
         }
         let received = self.received_by(by, conversation);
         let owed = self.peers[sender].owed.entry(conversation).or_insert_with(|| Owed::new(by));
-        // In a group of two another may have come in the place of who left.
-        if owed.by != by {
-            *owed = Owed::new(by);
-        }
-        owed.note(arrived, received);
+        owed.note(by, arrived, received);
+        self.mark_dirty(sender);
     }
 
     /// Tells a session that has opened how far its peer's messages were received while it was away: one update for a
@@ -28,6 +26,9 @@ impl Engine {
         let mut owed: Vec<(u32, Owed)> = std::mem::take(&mut self.peers[peer].owed).into_iter().collect();
         owed.sort_unstable_by_key(|(conversation, _)| self.conversations[*conversation].number);
         for (conversation, owed) in owed {
+            if owed.written {
+                self.gate.delete(keys::owed(self.peers[peer].number, self.conversations[conversation].number));
+            }
             let (all, beyond) = owed.split(self.received_by(owed.by, conversation));
             let all = all.map(|arrived| Update::ReceivedTo {
                 conversation: self.conversations[conversation].id.clone(),

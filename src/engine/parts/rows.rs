@@ -78,6 +78,21 @@ impl Engine {
         for at in 0..self.peers[slot].devices.len() {
             self.write_device(slot, at);
         }
+        self.write_owed(slot);
+    }
+
+    /// Stages the receipts that a peer was not there to hear.
+    fn write_owed(&mut self, slot: u32) {
+        let peer = &mut self.peers[slot];
+        let number = peer.number;
+        let changed: Vec<u32> = peer.owed.iter().filter(|(_, owed)| owed.dirty).map(|(at, _)| *at).collect();
+        for conversation in changed {
+            let Some(owed) = self.peers[slot].owed.get_mut(&conversation) else { continue };
+            (owed.dirty, owed.written) = (false, true);
+            let by = owed.by;
+            let row = self.peers[slot].owed[&conversation].row(self.peers[by].number);
+            self.put_row(Kind::Owed, keys::owed(number, self.conversations[conversation].number), &row);
+        }
     }
 
     fn write_device(&mut self, slot: u32, at: usize) {

@@ -41,7 +41,7 @@ impl Model {
         }
         for peer in &mut self.peers {
             (peer.told_online, peer.changed) = (false, false);
-            peer.owed.clear();
+            peer.owed_unsure |= crashed;
             if !peer.known {
                 peer.devices.clear();
             }

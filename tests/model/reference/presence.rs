@@ -20,6 +20,8 @@ pub(crate) struct PeerState {
     pub(crate) tokens: Vec<(u8, usize)>,
     /// Receipts that came while it was away, by conversation.
     pub(super) owed: BTreeMap<usize, Owed>,
+    /// Whether a crash made them uncertain.
+    pub(super) owed_unsure: bool,
 }
 
 impl Model {

@@ -69,9 +69,11 @@ impl Model {
     /// hole. After a crash nobody knows what is owed.
     pub(super) fn tell_owed(&mut self, session: usize) {
         let peer = self.sessions[session].peer;
+        let unsure = std::mem::take(&mut self.peer(peer).owed_unsure);
+        self.sessions[session].unsure = unsure;
         for (conversation, owed) in std::mem::take(&mut self.peer(peer).owed) {
             let Some(by) = owed.by.filter(|_| !self.conversations[conversation].gone) else { continue };
-            if owed.maybe || self.peers[usize::from(by)].devices.iter().any(|device| device.uncertain) {
+            if unsure || owed.maybe || self.peers[usize::from(by)].devices.iter().any(|device| device.uncertain) {
                 self.sessions[session].unsure = true;
                 continue;
             }
