@@ -112,6 +112,16 @@ fn row_49_a_leap_that_was_a_mistake_deletes_nothing_once_the_clock_is_right_agai
 }
 
 #[test]
+fn row_38_a_leap_in_doubt_makes_no_device_a_stranger() {
+    // By the leap the desk was unseen for eight days: it was given the phone's cursors, and never what waited for it.
+    let mut world = World::new();
+    world.run("bob opens\nalice/desk opens\nalice/phone opens\nalice/desk drops");
+    world.run("bob> alice: waits for the desk\nalice/phone acks");
+    world.jump(8 * DAY);
+    assert!(has(&world.run("alice/desk opens"), "alice/desk <- bob in alice+bob #1 (offline): waits for the desk"));
+}
+
+#[test]
 fn row_58_a_temporary_conversation_ends_when_it_says() {
     // Where its timer was late, or the time in doubt, a conversation took messages past its end, which then went with it.
     let mut world = World::new();
