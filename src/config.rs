@@ -9,6 +9,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// The largest setting of [`Config::message_bytes_max`]: with its fields such a message fits a record of the store.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// The largest setting of [`Config::attributes_bytes_max`]: they stand in one record with a conversation's other fields.
+pub(crate) const ATTRIBUTES_BYTES_MAX: usize = 128 * 1024;
+/// Members of a conversation whose members are fixed: they stand in its record.
+pub(crate) const FIXED_MEMBERS_MAX: usize = 1_001;
+
 /// Which signatures are asked for. All are off by default, as in the documents; a super peer's is always asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,7 +57,8 @@ pub struct Config {
 
     /// Characters of a peer id: 50 in the first guide, 64 in the second.
     pub peer_id_chars_max: usize,
-    /// Bytes of content plus push data (4109): the documents' 5 KB.
+    /// Bytes of content plus push data (4109): the documents' 5 KB. At most 128 KiB, so that a message with its fields fits a
+    /// record of the store.
     pub message_bytes_max: usize,
     /// Recipients of one direct message: enough for a party, too few for a broadcast.
     pub recipients_max: usize,
@@ -66,7 +74,7 @@ pub struct Config {
     pub watched_max: usize,
     /// Peers in one watch or query request.
     pub watched_per_request_max: usize,
-    /// Bytes of a conversation's name and attributes together.
+    /// Bytes of a conversation's name and attributes together. At most 128 KiB, so that they fit a record of the store.
     pub attributes_bytes_max: usize,
     /// Messages in one page of history.
     pub history_page_max: usize,
@@ -97,9 +105,11 @@ pub struct Config {
     pub resume_after: Duration,
     /// How long changes of presence are gathered before they are told.
     pub presence_every: Duration,
-    /// How long retry tokens are known.
+    /// How long a retry token is known, if its sender does not use more than
+    /// [`retry_tokens_max`](Self::retry_tokens_max) newer ones meanwhile.
     pub retry_token_after: Duration,
-    /// Retry tokens known of one peer.
+    /// Retry tokens known of one peer, the newest; 0 is none. An older one is forgotten before its time, and counted
+    /// ([`Metrics::retry_tokens_forgotten`](crate::Metrics::retry_tokens_forgotten)).
     pub retry_tokens_max: usize,
     /// Nonces remembered; when it is full, signed requests are refused.
     pub nonces_max: usize,
@@ -137,7 +147,8 @@ pub struct Config {
     pub batch_rows_max: usize,
     /// Bytes of one commit.
     pub batch_bytes_max: usize,
-    /// Bytes of one chunk of a log.
+    /// Bytes of one chunk of a log, about: the message that reaches it is its last. At most 256 KiB, what a record of the
+    /// store holds.
     pub chunk_bytes_max: usize,
     /// Deadlines handled in one call of `handle_timeout`, so that no call is long.
     pub timeouts_per_call_max: usize,
@@ -258,15 +269,15 @@ impl Config {
         let unlimited = u64::MAX;
         [
             ("peer_id_chars_max", self.peer_id_chars_max as u64, 1, 200),
-            ("message_bytes_max", self.message_bytes_max as u64, 1, 1 << 20),
-            ("recipients_max", self.recipients_max as u64, 1, 1_000),
+            ("message_bytes_max", self.message_bytes_max as u64, 1, MESSAGE_BYTES_MAX as u64),
+            ("recipients_max", self.recipients_max as u64, 1, FIXED_MEMBERS_MAX as u64 - 1),
             ("members_max", self.members_max as u64, 0, unlimited),
-            ("temporary_members_max", self.temporary_members_max as u64, 1, 1_000),
+            ("temporary_members_max", self.temporary_members_max as u64, 1, FIXED_MEMBERS_MAX as u64 - 1),
             ("groups_max", self.groups_max as u64, 1, unlimited),
             ("sessions_max", self.sessions_max as u64, 1, 1_000),
             ("watched_max", self.watched_max as u64, 1, 1_000_000),
             ("watched_per_request_max", self.watched_per_request_max as u64, 1, self.watched_max as u64),
-            ("attributes_bytes_max", self.attributes_bytes_max as u64, 0, 1 << 20),
+            ("attributes_bytes_max", self.attributes_bytes_max as u64, 0, ATTRIBUTES_BYTES_MAX as u64),
             ("history_page_max", self.history_page_max as u64, 1, 10_000),
             ("devices_max", self.devices_max as u64, 1, 100),
             ("acknowledged_beyond_max", self.acknowledged_beyond_max as u64, 0, 10_000),
@@ -281,8 +292,7 @@ impl Config {
             ("nonces_max", self.nonces_max as u64, 1, unlimited),
             ("batch_rows_max", self.batch_rows_max as u64, 8, 100_000),
             ("batch_bytes_max", self.batch_bytes_max as u64, 1 << 16, 1 << 26),
-            // A chunk must hold at least one message of the largest size, with its fields.
-            ("chunk_bytes_max", self.chunk_bytes_max as u64, 256, 1 << 22),
+            ("chunk_bytes_max", self.chunk_bytes_max as u64, 256, 1 << 18),
             ("timeouts_per_call_max", self.timeouts_per_call_max as u64, 1, unlimited),
             ("retention_count", self.retention_count.unwrap_or(u64::MAX), 1, unlimited),
         ]

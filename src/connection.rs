@@ -275,6 +275,14 @@ impl Connection {
         self.closing.filter(|_| self.outgoing.is_empty())
     }
 
+    /// Whether every request was answered and every answer taken. A client that sends nothing more, but still reads, is
+    /// kept until then.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_asked = self.is_busy || self.held.is_some() || self.unanswered.len() > 0;
+        !is_asked && self.outgoing.is_empty() && self.outgoing.release_at().is_none()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout); none once the connection is closing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {

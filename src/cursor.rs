@@ -22,6 +22,12 @@ impl Cursor {
         number <= self.received || self.beyond.has(number)
     }
 
+    /// Adds what another says of the same log: they are pages of one.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.received = self.received.max(other.received);
+        other.beyond.iter().for_each(|run| self.beyond.add(run.0, run.1));
+    }
+
     /// Takes the numbers from `first` to `last` as acknowledged; the prefix moves over what has no hole. Of what lies beyond
     /// a hole at most `beyond_max` runs are remembered: past that the rest is delivered again.
     pub(crate) fn acknowledge(&mut self, first: u64, last: u64, beyond_max: usize) {

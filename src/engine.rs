@@ -14,7 +14,8 @@ use crate::config::{Config, ConfigError};
 use crate::filter::WordFilter;
 use crate::gate::Gate;
 use crate::hooks::Hooks;
-use crate::id::Ticket;
+use crate::id::{PeerId, Ticket};
+use crate::message::Draft;
 use crate::signature::{KeyError, Keys, Nonces, Verifier};
 use crate::state::accepted::Index;
 use crate::state::actor::Gated;
@@ -117,6 +118,8 @@ pub struct Engine {
     round_position: u64,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
+    /// What hooks want said once the verb that asked them has ended, and in whose name.
+    also: Vec<(PeerId, Draft)>,
     /// Gated replies that were answered early.
     answered: FxHashSet<Ticket>,
     /// Former members whose rows go in time, by when they left.
@@ -192,6 +195,7 @@ impl Engine {
             round: Vec::new(),
             round_position: 0,
             gated: VecDeque::new(),
+            also: Vec::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
             trim_next: 0,

@@ -69,6 +69,13 @@ pub enum Event {
         /// What happened.
         fault: HookFault,
     },
+    /// A message that a hook wanted sent beside another ([`Verdict::also`](crate::Verdict::also)) was refused.
+    AlsoRefused {
+        /// In whose name.
+        from: PeerId,
+        /// Why.
+        error: Error,
+    },
     /// A signature was refused. The public error names no cause; this does.
     SignatureRefused {
         /// Who asked.
@@ -112,7 +119,7 @@ pub enum Event {
     /// A stored row could not be read; it is kept and counted.
     RecordDamaged {
         /// What was found.
-        error: crate::record::RecordError,
+        error: crate::rows::record::RecordError,
     },
     /// Time jumped ahead by more than an hour: nothing is deleted by age until
     /// [`confirm_time`](crate::Engine::confirm_time).

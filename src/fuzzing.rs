@@ -2,8 +2,19 @@
 //! found. Each panics where a promise is broken.
 
 use crate::id::{ConversationId, PeerId};
-use crate::keys;
-use crate::record::{self, Chunk, ChunkBuilder, Kind, RecordError};
+use crate::rows::conversation::ConversationRow;
+use crate::rows::deletion::DeletionRow;
+use crate::rows::device::DeviceRow;
+use crate::rows::entry;
+use crate::rows::index::IndexRow;
+use crate::rows::member::MemberRow;
+use crate::rows::nonce::NonceRow;
+use crate::rows::peer::PeerRow;
+use crate::rows::reads::ReadsRow;
+use crate::rows::recipients::RecipientsRow;
+use crate::rows::record::{self, Chunk, ChunkBuilder, Kind, RecordError};
+use crate::rows::token::TokenRow;
+use crate::rows::{keys, meta};
 use crate::signature::{Action, Keys, Signature, Signer, Verifier};
 use crate::time::Timestamp;
 
@@ -121,34 +132,35 @@ fn flip(row: &[u8], at: u64, bit: usize) -> Vec<u8> {
 pub fn keys(data: &[u8]) {
     let mut choices = Choices(data);
     let (a, b) = ([choices.number(), choices.number()], [choices.number(), choices.number()]);
-    for make in [keys::chunk, keys::member, keys::deletion, keys::tokens, keys::nonce] {
+    for make in [entry::key, MemberRow::key, DeletionRow::key, TokenRow::key, NonceRow::key] {
         let (first, second) = (make(a[0], a[1]), make(b[0], b[1]));
         assert_eq!(first.cmp(&second), a.cmp(&b), "order");
         assert_eq!([keys::number(&first, 0), keys::number(&first, 1)], a, "numbers come back");
     }
-    for make in [keys::peer, keys::conversation, keys::index] {
+    for make in [PeerRow::key, ConversationRow::key, IndexRow::key] {
         assert_eq!(make(a[0]).cmp(&make(b[0])), a[0].cmp(&b[0]), "order");
         assert_eq!(keys::number(&make(a[0]), 0), a[0], "numbers come back");
     }
-    let letters = *b"pdrcglxitn";
+    let letters = *b"pdrcglxitnw";
     let made = [
-        keys::peer(a[0]),
-        keys::page(b'd', a[0], a[1], b[0]),
-        keys::page(b'r', a[0], a[1], b[0]),
-        keys::conversation(a[0]),
-        keys::member(a[0], a[1]),
-        keys::chunk(a[0], a[1]),
-        keys::deletion(a[0], a[1]),
-        keys::index(a[0]),
-        keys::tokens(a[0], a[1]),
-        keys::nonce(a[0], a[1]),
+        PeerRow::key(a[0]),
+        DeviceRow::key(a[0], a[1], b[0]),
+        ReadsRow::key(a[0], b[0]),
+        ConversationRow::key(a[0]),
+        MemberRow::key(a[0], a[1]),
+        entry::key(a[0], a[1]),
+        DeletionRow::key(a[0], a[1]),
+        IndexRow::key(a[0]),
+        TokenRow::key(a[0], a[1]),
+        NonceRow::key(a[0], a[1]),
+        RecipientsRow::key(a[0], a[1], b[0]),
     ];
     for letter in letters {
         let within = made.iter().filter(|key| keys::all(letter).contains(*key));
         assert!(within.eq(made.iter().filter(|key| key.first() == Some(&letter))), "kinds do not mix");
     }
     let name = String::from_utf8_lossy(data);
-    assert!(keys::all(b'm').contains(&keys::meta(&name)), "names stay among names");
+    assert!(keys::all(meta::LETTER).contains(&meta::key(&name)), "names stay among names");
     let at = choices.below(4);
     assert!(data.len() >= 9 + 8 * at || keys::number(data, at) == 0, "a short key has zeros");
 }

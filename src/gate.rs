@@ -5,10 +5,9 @@
 
 use std::collections::VecDeque;
 
-use crate::keys;
-use crate::log::Entry;
 use crate::output::Output;
-use crate::record::{ChunkBuilder, RecordError};
+use crate::rows::entry::{self, Entry};
+use crate::rows::record::ChunkBuilder;
 use crate::store::Batch;
 
 /// The log entries that one commit adds to one conversation.
@@ -83,50 +82,41 @@ impl Gate {
     }
 
     /// Stages the next message of a conversation's log: one with the number `number`.
-    ///
-    /// # Errors
-    /// Where the entry is too large for any record; nothing is staged then.
-    pub(crate) fn append(
-        &mut self,
-        slot: u32,
-        conversation: u64,
-        number: u64,
-        entry: &Entry<'_>,
-    ) -> Result<(), RecordError> {
-        let mut at = self.slots.iter().position(|open| *open == slot);
-        let full =
-            |chunk: &OpenChunk| chunk.entries.bytes() >= self.chunk_bytes_max || chunk.first + chunk.count != number;
-        if let Some(open) = at.filter(|at| self.chunks.get(*at).is_some_and(full)) {
-            self.slots.remove(open);
-            let chunk = self.chunks.remove(open);
+    pub(crate) fn append(&mut self, slot: u32, conversation: u64, number: u64, entry: &Entry<'_>) {
+        let open = self.slots.iter().position(|open| *open == slot);
+        let goes_on = open.is_some_and(|at| self.extend_chunk(at, number, entry));
+        if goes_on {
+            return;
+        }
+        if let Some(at) = open {
+            self.slots.remove(at);
+            let chunk = self.chunks.remove(at);
             self.close_chunk(slot, chunk);
-            at = None;
         }
-        let mut entries = match at {
-            Some(at) => std::mem::take(&mut self.chunks[at].entries),
-            None => self.spare.pop().unwrap_or_default(),
-        };
-        let before = if entries.is_empty() { 0 } else { entries.bytes() };
-        let pushed = entries.push(entry);
-        let grown = if entries.is_empty() { 0 } else { entries.bytes() - before };
-        self.chunk_bytes += grown;
-        match at {
-            Some(at) => {
-                self.chunks[at].entries = entries;
-                self.chunks[at].count += u64::from(pushed.is_ok());
-            }
-            None if pushed.is_ok() => {
-                self.slots.push(slot);
-                self.chunks.push(OpenChunk { conversation, first: number, entries, count: 1 });
-            }
-            None => self.spare.push(entries),
+        let mut entries = self.spare.pop().unwrap_or_default();
+        let begun = entries.push(entry);
+        debug_assert_eq!(begun, Ok(()), "an entry alone fits a chunk");
+        self.chunk_bytes += entries.bytes();
+        self.slots.push(slot);
+        self.chunks.push(OpenChunk { conversation, first: number, entries, count: 1 });
+    }
+
+    /// Adds an entry to an open chunk; false where it is full, or ends elsewhere.
+    fn extend_chunk(&mut self, at: usize, number: u64, entry: &Entry<'_>) -> bool {
+        let chunk = &mut self.chunks[at];
+        let before = chunk.entries.bytes();
+        let is_next = before < self.chunk_bytes_max && chunk.first + chunk.count == number;
+        if !is_next || chunk.entries.push(entry).is_err() {
+            return false;
         }
-        pushed
+        chunk.count += 1;
+        self.chunk_bytes += chunk.entries.bytes() - before;
+        true
     }
 
     fn close_chunk(&mut self, slot: u32, mut chunk: OpenChunk) {
         self.chunk_bytes -= chunk.entries.bytes();
-        let key = keys::chunk(chunk.conversation, chunk.first);
+        let key = entry::key(chunk.conversation, chunk.first);
         let row = chunk.entries.finish(&key);
         self.open.batch.put(key, row);
         self.open.extended.push((slot, chunk.first + chunk.count - 1));

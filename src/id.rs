@@ -176,6 +176,10 @@ pub struct DeviceId(Arc<str>);
 pub struct Tag(Arc<str>);
 
 /// A sender's own token for a message, by which a repeated attempt is known: 1 to 128 bytes.
+///
+/// Known for [`Config::retry_token_after`](crate::Config::retry_token_after) (24 hours) and among the last
+/// [`Config::retry_tokens_max`](crate::Config::retry_tokens_max) (1,000) of its sender, whichever ends first: a client that
+/// repeats an attempt does so before its next thousand. A repeat after that is a new message.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RetryToken(Arc<str>);
 

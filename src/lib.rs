@@ -34,7 +34,7 @@
 //! | ground | [`time`], `timers`, `slots`, `table`, `runs`, `cursor` | [`Timestamp`] and the [`Clock`] of hosts; the reasons to wake; numbers and tables |
 //! | words | [`id`], [`error`], [`config`], [`mod@conversation`], [`message`], [`page`], [`request`], [`update`], [`event`], [`output`], [`hooks`] | what is said: to the engine, to a client, to the host; limits with their reasons; one error with the documented codes |
 //! | rules | [`signature`], [`filter`], [`store`] | who may, what is masked, and the narrow store trait with its implementations |
-//! | rows | [`record`], `keys`, `rows` | what is stored: envelope, keys, one struct a kind of row |
+//! | rows | `rows`, with the envelope [`record`] | all that is stored: one file a kind of row, and the way from an earlier format |
 //! | log | `log` | one conversation's log: entries, views, reads |
 //! | state | `state`, a file for each noun | peer, conversation, session, parked, reads, retry, recent |
 //! | gate | `gate` | what is staged, and what waits for it |
@@ -64,7 +64,6 @@ mod gate;
 pub mod hooks;
 pub mod hub;
 pub mod id;
-mod keys;
 mod log;
 pub mod message;
 pub mod output;
@@ -72,7 +71,6 @@ pub mod page;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod probes;
-pub mod record;
 pub mod request;
 mod rows;
 mod runs;
@@ -96,7 +94,8 @@ pub use engine::{Commit, Committed, Engine, Metrics, Read, ReadDone, StartError}
 pub use error::{Advice, Error};
 pub use event::{Event, HookFault, Measure, OfflineReason};
 pub use hooks::{
-    Answer, Hooks, Interests, MessageReceived, NoHooks, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
+    Also, Answer, Hook, Hooks, Interests, MessageReceived, NoHooks, PushChoice, Question, ReceiversOffline, Resolution,
+    SignIn, Verdict,
 };
 pub use hub::{DrainState, Hub, HubConfig, SessionHandle, WeakHub};
 pub use id::{ConversationId, DeviceId, IdError, MessageId, PeerId, ResumeToken, RetryToken, SessionId, Tag, Ticket};
@@ -104,6 +103,7 @@ pub use message::{Accepted, Content, Draft, Message, Target};
 pub use output::{Audience, Class, Deliver, Output, Push, PushRecipient, SessionRef};
 pub use page::{Bound, Order, Page};
 pub use request::{Create, Credentials, Open, Request, Shape};
+pub use rows::record;
 pub use signature::Signature;
 pub use time::{Clock, Timestamp};
 pub use update::{Gap, GapCause, MembershipChange, Opened, Reply, Unread, Update};

@@ -4,103 +4,22 @@
 //! runs beside later commands answers as of the moment it was asked.
 
 use std::collections::BinaryHeap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
 use crate::id::{MessageId, PeerId};
-use crate::keys;
 use crate::message::{Content, Message};
 use crate::page::{Bound, Order, Page};
-use crate::record::{BorrowDecode, Chunk, Encode, Kind, RecordError};
+use crate::rows::entry::{self, Entry, Stored};
+use crate::rows::index::IndexRow;
+use crate::rows::recipients::{self, Recipients, RecipientsRow};
+use crate::rows::record::{Chunk, RecordError};
+use crate::rows::{self, Row, keys};
 use crate::runs::Runs;
 use crate::store::{Direction, Store, StoreError};
 use crate::time::Timestamp;
 use crate::update::GapCause;
-
-const RECEIPT: u8 = 1;
-const BINARY: u8 = 2;
-const NARROWED: u8 = 4;
-
-/// One message in a chunk.
-#[derive(Encode, BorrowDecode)]
-pub(crate) struct Entry<'a> {
-    id: [u8; 16],
-    position: u64,
-    timestamp: u64,
-    from: u64,
-    flags: u8,
-    device: Option<&'a str>,
-    token: Option<&'a str>,
-    to: Vec<u64>,
-    content: &'a [u8],
-}
-
-impl<'a> Entry<'a> {
-    /// The entry of `message`, sent by the peer with number `from`, for the peers with the numbers `to` where it is narrowed.
-    pub(crate) fn new(message: &'a Message, from: u64, to: Option<Vec<u64>>, token: Option<&'a str>) -> Self {
-        let (content, binary) = match &message.content {
-            Content::Text(text) => (text.as_bytes(), 0),
-            Content::Binary(bytes) => (bytes.as_slice(), BINARY),
-        };
-        let receipt = if message.receipt { RECEIPT } else { 0 };
-        let narrowed = if to.is_some() { NARROWED } else { 0 };
-        Self {
-            id: *message.id.as_bytes(),
-            position: message.position,
-            timestamp: message.timestamp.as_millis(),
-            from,
-            flags: receipt | binary | narrowed,
-            device: message.device.as_ref().map(crate::id::DeviceId::as_str),
-            token,
-            to: to.unwrap_or_default(),
-            content,
-        }
-    }
-
-    /// The size of its content in bytes.
-    #[cfg(feature = "testing")]
-    pub(crate) fn content_bytes(&self) -> usize {
-        self.content.len()
-    }
-
-    fn into_stored(self, number: u64) -> Result<Stored, RecordError> {
-        let content = if self.flags & BINARY != 0 {
-            Content::Binary(self.content.to_vec())
-        } else {
-            Content::Text(std::str::from_utf8(self.content).map_err(|_| RecordError::Malformed)?.to_owned())
-        };
-        Ok(Stored {
-            number,
-            id: MessageId::from_bytes(self.id),
-            position: self.position,
-            timestamp: Timestamp::from_millis(self.timestamp),
-            from: self.from,
-            receipt: self.flags & RECEIPT != 0,
-            to: (self.flags & NARROWED != 0).then_some(self.to),
-            device: self.device.map(str::to_owned),
-            token: self.token.map(str::to_owned),
-            deleted: false,
-            content,
-        })
-    }
-}
-
-/// A message as the store has it: peers by their numbers.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) number: u64,
-    pub(crate) id: MessageId,
-    pub(crate) position: u64,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) from: u64,
-    pub(crate) receipt: bool,
-    pub(crate) to: Option<Vec<u64>>,
-    pub(crate) device: Option<String>,
-    pub(crate) token: Option<String>,
-    pub(crate) deleted: bool,
-    pub(crate) content: Content,
-}
 
 /// A message found in a log.
 #[derive(Debug)]
@@ -150,9 +69,12 @@ impl Found {
     /// Whether `reader` may see it: a narrowed message is only for those it names, and for its sender.
     pub(crate) fn is_for(&self, reader: &Reader) -> bool {
         match self {
-            Self::Stored(stored) => {
-                stored.from == reader.number || stored.to.as_ref().is_none_or(|to| to.contains(&reader.number))
-            }
+            Self::Stored(stored) if stored.from == reader.number => true,
+            Self::Stored(stored) => match &stored.to {
+                Recipients::All => true,
+                Recipients::Only(peers) => peers.contains(&reader.number),
+                Recipients::AllBut(peers) => reader.was_member(stored.number) && !peers.contains(&reader.number),
+            },
             Self::Shared(message) => {
                 !message.narrowed || message.from == reader.peer || message.to.contains(&reader.peer)
             }
@@ -180,6 +102,14 @@ impl LogView {
 pub(crate) struct Reader {
     pub(crate) peer: PeerId,
     pub(crate) number: u64,
+    /// Where it was a member, for one that reads beyond that; none where it reads nothing else.
+    pub(crate) member_in: Option<Vec<(u64, u64)>>,
+}
+
+impl Reader {
+    fn was_member(&self, number: u64) -> bool {
+        self.member_in.as_ref().is_none_or(|spans| spans.iter().any(|span| (span.0..=span.1).contains(&number)))
+    }
 }
 
 /// A conversation's log as it stands at one moment.
@@ -228,7 +158,7 @@ impl<'a> LogReader<'a> {
             return Ok(Self::tail_run(view, view.durable + 1, number));
         }
         let mut row = None;
-        let (start, end) = (keys::chunk(view.conversation, 0), keys::chunk(view.conversation, number + 1));
+        let (start, end) = (entry::key(view.conversation, 0), entry::key(view.conversation, number + 1));
         self.store.scan(&start..&end, Direction::Descending, &mut |key, value| {
             row = Some((key.to_vec(), value.to_vec()));
             ControlFlow::Break(())
@@ -237,7 +167,7 @@ impl<'a> LogReader<'a> {
             return Ok(Run { found: Vec::new(), first: view.first, last: number });
         };
         let first = keys::number(&key, 1);
-        let mut found = self.chunk(view, &key, &value);
+        let mut found = self.chunk(view, &key, &value)?;
         found.retain(|message| message.number() <= number);
         Ok(Run { found, first: first.max(view.first), last: number })
     }
@@ -249,21 +179,24 @@ impl<'a> LogReader<'a> {
         }
         let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let holder = self.first_at_or_before(view, number)?;
-        let (start, end) = (keys::chunk(view.conversation, holder), keys::chunk(view.conversation, view.durable + 1));
+        let (start, end) = (entry::key(view.conversation, holder), entry::key(view.conversation, view.durable + 1));
         // The second row tells where the first one's numbers end, should it be unreadable.
         self.store.scan(&start..&end, Direction::Ascending, &mut |key, value| {
             rows.push((key.to_vec(), value.to_vec()));
             if rows.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let last = rows.get(1).map_or(view.durable, |(key, _)| keys::number(key, 1).saturating_sub(1));
-        let mut found = rows.first().map_or_else(Vec::new, |(key, value)| self.chunk(view, key, value));
+        let mut found = match rows.first() {
+            Some((key, value)) => self.chunk(view, key, value)?,
+            None => Vec::new(),
+        };
         found.retain(|message| message.number() >= number && message.number() <= last);
         Ok(Run { found, first: number, last: last.max(number) })
     }
 
     fn first_at_or_before(&self, view: &LogView, number: u64) -> Result<u64, StoreError> {
         let mut first = number;
-        let (start, end) = (keys::chunk(view.conversation, 0), keys::chunk(view.conversation, number + 1));
+        let (start, end) = (entry::key(view.conversation, 0), entry::key(view.conversation, number + 1));
         self.store.scan(&start..&end, Direction::Descending, &mut |key, _| {
             first = keys::number(key, 1);
             ControlFlow::Break(())
@@ -278,30 +211,44 @@ impl<'a> LogReader<'a> {
     }
 
     /// The readable messages of a chunk; the others are counted.
-    fn chunk(&mut self, view: &LogView, key: &[u8], row: &[u8]) -> Vec<Found> {
+    fn chunk(&mut self, view: &LogView, key: &[u8], row: &[u8]) -> Result<Vec<Found>, StoreError> {
         let first = keys::number(key, 1);
         let chunk = match Chunk::parse(key, row) {
             Ok(chunk) => chunk,
             Err(error) => {
                 self.damaged.push(error);
-                return Vec::new();
+                return Ok(Vec::new());
             }
         };
         let mut found = Vec::with_capacity(chunk.len());
         for (number, at) in (first..).zip(0..chunk.len()) {
-            let decoded = chunk.decode::<Entry<'_>>(at).unwrap_or(Err(RecordError::Truncated));
-            match decoded.and_then(|entry| entry.into_stored(number)) {
-                Ok(mut stored) => {
-                    if view.deleted.has(number) {
-                        stored.deleted = true;
-                        stored.content = Content::Text(String::new());
-                    }
-                    found.push(Found::Stored(Box::new(stored)));
-                }
+            let entry = chunk.decode::<Entry<'_>>(at).unwrap_or(Err(RecordError::Truncated));
+            match entry {
+                Ok(entry) => found.extend(self.stored(view, number, entry)?),
                 Err(error) => self.damaged.push(error),
             }
         }
-        found
+        Ok(found)
+    }
+
+    /// The message of an entry; counted where it cannot be read, or not whom it is for.
+    fn stored(&mut self, view: &LogView, number: u64, entry: Entry<'_>) -> Result<Option<Found>, StoreError> {
+        let listed = match entry.paged() {
+            Some(count) => recipients::read(self.store, view.conversation, number, count)?.map(Some),
+            None => Ok(None),
+        };
+        let mut stored = match listed.and_then(|listed| entry.into_stored(number, listed)) {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.damaged.push(error);
+                return Ok(None);
+            }
+        };
+        if view.deleted.has(number) {
+            stored.deleted = true;
+            stored.content = Content::Text(String::new());
+        }
+        Ok(Some(Found::Stored(Box::new(stored))))
     }
 
     /// The smallest number between `first` and the view's last whose message satisfies `reached`, which is false up to some
@@ -339,7 +286,7 @@ impl<'a> LogReader<'a> {
     /// Number, position and time of the last message that the store has of a log; whatever cannot be read still counts.
     pub(crate) fn last_of(&mut self, view: &LogView) -> Result<Option<(u64, u64, Timestamp)>, StoreError> {
         let mut last = None;
-        let (start, end) = (keys::chunk(view.conversation, 0), keys::chunk(view.conversation, u64::MAX));
+        let (start, end) = (entry::key(view.conversation, 0), entry::key(view.conversation, u64::MAX));
         let mut damaged = Vec::new();
         self.store.scan(&start..&end, Direction::Descending, &mut |key, row| {
             let first = keys::number(key, 1);
@@ -359,7 +306,7 @@ impl<'a> LogReader<'a> {
                 last = Some((number, 0, Timestamp::ZERO));
                 return ControlFlow::Continue(());
             };
-            last = Some((number, entry.position, Timestamp::from_millis(entry.timestamp)));
+            last = Some((number, entry.position(), entry.timestamp()));
             ControlFlow::Break(())
         })?;
         self.damaged.append(&mut damaged);
@@ -707,13 +654,13 @@ pub(crate) fn old_chunks(
     all: bool,
 ) -> Result<(Vec<Vec<u8>>, u64), StoreError> {
     let (mut old, mut first_kept) = (Vec::new(), view.first);
-    let (start, end) = (keys::chunk(view.conversation, 0), keys::chunk(view.conversation, view.durable + 1));
+    let (start, end) = (entry::key(view.conversation, 0), entry::key(view.conversation, view.durable + 1));
     store.scan(&start..&end, Direction::Ascending, &mut |key, row| {
         let chunk = Chunk::parse(key, row).ok();
         let count = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         let newest = chunk.as_ref().and_then(|chunk| chunk.decode::<Entry<'_>>(chunk.len().checked_sub(1)?)?.ok());
         let next = keys::number(key, 1) + count;
-        let is_old = newest.is_some_and(|entry| cutoff.is_some_and(|cutoff| entry.timestamp <= cutoff.as_millis()));
+        let is_old = newest.is_some_and(|entry| cutoff.is_some_and(|cutoff| entry.timestamp() <= cutoff));
         // The newest message stays, so that its number and time are never given again.
         let removable = all || next <= view.last && count > 0 && (next <= keep_from || is_old);
         if !removable {
@@ -723,17 +670,34 @@ pub(crate) fn old_chunks(
         first_kept = next;
         if old.len() < STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
+    let gone = RecipientsRow::range(view.conversation, 0..if all { u64::MAX } else { first_kept });
+    collect(store, &gone, STEP.saturating_sub(old.len()), &mut old)?;
     Ok((old, first_kept))
+}
+
+/// Adds the first `max` keys of a range to `keys`.
+pub(crate) fn collect(
+    store: &dyn Store,
+    range: &Range<Vec<u8>>,
+    max: usize,
+    keys: &mut Vec<Vec<u8>>,
+) -> Result<(), StoreError> {
+    let full = keys.len() + max;
+    if max == 0 {
+        return Ok(());
+    }
+    store.scan(&range.start[..]..&range.end[..], Direction::Ascending, &mut |key, _| {
+        keys.push(key.to_vec());
+        if keys.len() < full { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
 }
 
 /// The keys of at most `max` index rows whose messages were all accepted before `limit`.
 pub(crate) fn old_index(store: &dyn Store, limit: Timestamp, max: usize) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut old = Vec::new();
-    let rows = keys::all(b'i');
-    store.scan(&rows.start[..]..&rows.end[..], Direction::Ascending, &mut |key, row| {
-        let entries: Vec<u64> = crate::record::open(Kind::Index, key, row).unwrap_or_default();
-        // Time is the second number of an entry of five.
-        let newest = entries.len().checked_sub(4).and_then(|at| entries.get(at)).copied();
+    let all = keys::all(IndexRow::LETTER);
+    store.scan(&all.start[..]..&all.end[..], Direction::Ascending, &mut |key, row| {
+        let newest = rows::open::<IndexRow>(key, row).ok().and_then(|row| row.newest_at());
         if old.len() >= max || newest.is_none_or(|at| at >= limit.as_millis()) {
             return ControlFlow::Break(());
         }

@@ -74,7 +74,9 @@ pub struct Draft {
     pub transient: bool,
     /// Whether the sender wants to be told when it arrives. Only for persistent messages to a single recipient.
     pub receipt: bool,
-    /// The sender's own token: a repeated attempt with it is stored and delivered once.
+    /// The sender's own token: a repeated attempt with it is stored and delivered once, within
+    /// [`Config::retry_token_after`](crate::Config::retry_token_after) (24 hours) and among its sender's last
+    /// [`Config::retry_tokens_max`](crate::Config::retry_tokens_max) (1,000).
     pub retry_token: Option<RetryToken>,
     /// What a push for offline recipients says, unless a hook says otherwise.
     pub push: Option<String>,

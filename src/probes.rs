@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::ConversationKind;
 use crate::id::{ConversationId, MessageId, PeerId};
-use crate::log::Entry;
 use crate::message::{Content, Message};
-use crate::record::{Chunk, ChunkBuilder};
+use crate::rows::entry::{self, Entry};
+use crate::rows::recipients::Recipients;
+use crate::rows::record::{Chunk, ChunkBuilder};
 use crate::time::Timestamp;
-use crate::{ConversationKind, keys};
 
 /// A message's record, as the log stores it.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl RecordProbe {
             position: 1 << 30,
             device: None,
         };
-        let mut probe = Self { message, builder: ChunkBuilder::new(), key: keys::chunk(1, 1), row: Vec::new() };
+        let mut probe = Self { message, builder: ChunkBuilder::new(), key: entry::key(1, 1), row: Vec::new() };
         probe.encode();
         probe.row = probe.builder.finish(&probe.key);
         probe
@@ -50,7 +51,7 @@ impl RecordProbe {
         if self.builder.bytes() > 16 * 1024 {
             self.builder.clear();
         }
-        let entry = Entry::new(&self.message, 1 << 20, None, None);
+        let entry = Entry::new(&self.message, 1 << 20, &Recipients::All, None);
         self.builder.push(&entry).expect("a record that fits");
     }
 

@@ -145,6 +145,9 @@ pub enum Durability {
     /// Nothing: it is gone with the process.
     Memory,
     /// The end of the process, `kill -9` included. A power cut may lose the last ten seconds.
+    ///
+    /// What is missing after the end of the process alone is told. That the machine stayed up is known where the system
+    /// names its starts (Linux); elsewhere each end without a close counts as one that may have lost something.
     Process,
     /// A power cut.
     Fsync,
@@ -167,7 +170,8 @@ pub struct StoreStatus {
     /// What an acknowledged write survives.
     pub durability: Durability,
     /// Whether writes acknowledged before this start may be missing: the machine went down since the last real sync, in a
-    /// mode that allows it. The engine then numbers on above what it had reserved.
+    /// mode that allows it, or a damaged store was opened with a recovery option. The engine then numbers on above what it
+    /// had reserved.
     pub loss_possible: bool,
     /// Bytes on disk, all files together; zero in memory.
     pub disk_bytes: u64,
@@ -213,7 +217,8 @@ pub enum StoreError {
         /// What was found.
         reason: String,
     },
-    /// The store is intact but older than it promised to be: acknowledged commits are missing.
+    /// The store is intact but older than it promised to be, on the same start of the machine too: acknowledged commits are
+    /// missing.
     #[error("the store at {} has lost {lost} acknowledged commits", path.display())]
     RolledBack {
         /// The store's folder.
@@ -234,9 +239,17 @@ pub enum StoreError {
     /// No space is left; the batch may be stored in part of the log that a restart drops.
     #[error("the store is full")]
     Full,
-    /// The system refused, with its own words.
+    /// The system is short of something that comes back: handles, memory, an uninterrupted moment. The store goes on by
+    /// itself once there is some.
+    #[error("the store waits for the system: {0}")]
+    Exhausted(String),
+    /// The system refused, with its own words. The store tries again by itself.
     #[error("the store failed: {0}")]
     Io(String),
+    /// A write failed, or could not be made durable. Nothing built on it can be believed, since the system may have dropped
+    /// what it could not write: writes are refused until the disk was looked at and the store is opened anew.
+    #[error("the store takes no writes until it is opened anew, look at its disk first: {0}")]
+    Broken(String),
     /// The store panicked, with these words. That is a failed call like any other.
     #[error("the store panicked: {0}")]
     Panicked(String),
@@ -253,6 +266,15 @@ impl StoreError {
     /// cannot tell.
     #[must_use]
     pub const fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Full | Self::Io(_) | Self::Panicked(_) | Self::Unfinished | Self::Corrupt { .. })
+        matches!(
+            self,
+            Self::Full
+                | Self::Exhausted(_)
+                | Self::Io(_)
+                | Self::Broken(_)
+                | Self::Panicked(_)
+                | Self::Unfinished
+                | Self::Corrupt { .. }
+        )
     }
 }

@@ -1,17 +1,20 @@
 //! `kill -9` at random moments, while messages are sent and acknowledged (faults.md, row 32).
 //!
 //! This binary runs itself as a child with a hub on sled. The child writes to a pipe what it was told: each acknowledged
-//! message, each acknowledgement of a receiver. The parent kills it, opens the store itself and compares. A handful of
-//! kills goes to the same folder, so that the log of one life is read by all later ones.
+//! message, each acknowledgement of a receiver, each receipt, each change of a membership. The parent kills it, opens the
+//! store itself, compares, and repeats messages under their tokens. A handful of kills goes to the same folder, so that the
+//! log of one life is read by all later ones.
 //!
-//! `SWITCHBOARD_KILLS=1000 cargo test --release --test crash` raises the number of kills; any arguments are ignored but
-//! `--list`.
+//! `SWITCHBOARD_KILLS=500 cargo test --release --test crash` raises the number of kills of each mode; any arguments are
+//! ignored but `--list`.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test of its own, without the harness")]
 
 #[path = "crash/child.rs"]
 mod child;
 #[path = "crash/parent.rs"]
 mod parent;
+#[path = "crash/told.rs"]
+mod told;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,10 +40,12 @@ enum Workload {
     Groups,
     /// Receivers come, acknowledge some of what they get, and go.
     Offline,
+    /// Members come and go in groups that are talked in.
+    Members,
 }
 
 impl Workload {
-    const ALL: [Self; 3] = [Self::Direct, Self::Groups, Self::Offline];
+    const ALL: [Self; 4] = [Self::Direct, Self::Groups, Self::Offline, Self::Members];
 }
 
 fn main() {
@@ -67,4 +72,9 @@ fn sender(number: usize) -> switchboard::PeerId {
 
 fn receiver(number: usize) -> switchboard::PeerId {
     switchboard::PeerId::new(&format!("receiver-{number}")).unwrap()
+}
+
+/// The token of a message is what it says: both are made once.
+fn token(body: &str) -> switchboard::RetryToken {
+    switchboard::RetryToken::new(body).unwrap()
 }

@@ -1,37 +1,26 @@
-//! What the chat says and shows, and what it remembers while its connection breaks and comes back: who it is by its resume
-//! token, whom it watches, where it is, and which of its messages the server has not confirmed.
+//! What the chat asks, and what it remembers while its connection breaks and comes back: who it is by its resume token, whom
+//! it watches, where it is, and which of its messages the server has not confirmed.
+//!
+//! What can be typed is in `commands.rs`, what the server says in `hear.rs`, how it looks in `show.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::{self, Write};
-use std::time::Duration;
 
 use switchboard::connection::Serial;
 use switchboard::signature::Action;
 use switchboard::{
-    ClientConnection, Content, ConversationId, Create, Credentials, Draft, MessageId, Open, PeerId, Request,
-    ResumeToken, RetryToken, ServerFrame, Shape, Signature, Target, Timestamp,
+    ClientConnection, ConnectionConfig, ConversationId, Credentials, Draft, Framing, MessageId, Open, PeerId, Request,
+    ResumeToken, RetryToken, Signature, Target, Timestamp,
 };
 
 use crate::settings::Settings;
+use crate::terminal::Screen;
 
-const HELP: &str = "\
-  /to NAME               talk to somebody, and watch them: plain lines go there
-  /watch NAME            be told when somebody comes and goes
-  /who NAME...           who of them is online
-  /group create NAME...  make a group, and talk to it
-  /group join ID         join one, and talk to it
-  /group to ID           talk to one that you are in
-  /group invite NAME...  /group kick NAME...  /group members  /group leave   the group you talk to
-  /group list            the groups that you are in
-  /room create           open a room, and talk to it
-  /room join ID          /room leave
-  /quit                  log out";
 /// Messages that wait for their confirmation before another line is read.
 const SENT_MAX: usize = 100;
-/// Messages remembered so as not to be shown again: more than what waits for an absent peer.
-const SHOWN_MAX: usize = 1_000;
-/// When a message that the server could not store is sent again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Lines that wait for a connection.
+const LINES_MAX: usize = 100;
+/// The longest serial, in digits: a frame may be longer than it is when it is first measured.
+const SERIAL_DIGITS: usize = 20;
 
 /// Why a connection ended.
 pub(crate) enum End {
@@ -42,7 +31,7 @@ pub(crate) enum End {
 }
 
 /// What a frame with a serial is the answer to.
-enum Asked {
+pub(crate) enum Asked {
     Open,
     Watch(Vec<PeerId>),
     Who(Vec<PeerId>),
@@ -54,15 +43,15 @@ enum Asked {
 }
 
 /// A message that the server has not confirmed.
-struct Sent {
-    draft: Draft,
+pub(crate) struct Sent {
+    pub(crate) draft: Draft,
     /// The request that it went out with; none where it has to go out again.
-    serial: Option<Serial>,
+    pub(crate) serial: Option<Serial>,
 }
 
 /// Whether the user wants to go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leave {
+pub(crate) enum Leave {
     No,
     /// As soon as everything is confirmed: nothing is answered after a logout.
     Wanted,
@@ -71,42 +60,55 @@ enum Leave {
 
 /// What is remembered across connections.
 pub(crate) struct Client<'a> {
-    settings: &'a Settings,
-    is_open: bool,
+    pub(crate) settings: &'a Settings,
+    pub(crate) screen: Screen,
+    pub(crate) is_open: bool,
     /// Whether there was a session before: then the next is a reconnect.
-    was_open: bool,
-    leave: Leave,
+    pub(crate) was_open: bool,
+    /// Whether a connection was tried in vain.
+    has_tried: bool,
+    pub(crate) leave: Leave,
     /// Resumes the session without a signature, once.
-    token: Option<ResumeToken>,
-    watched: BTreeSet<PeerId>,
-    talks_to: Option<Target>,
-    room: Option<ConversationId>,
-    asked: HashMap<Serial, Asked>,
+    pub(crate) token: Option<ResumeToken>,
+    pub(crate) watched: BTreeSet<PeerId>,
+    pub(crate) talks_to: Option<Target>,
+    /// Whether the user chose whom to talk to. Until then lines go to whom wrote last.
+    pub(crate) has_chosen: bool,
+    pub(crate) last_writer: Option<Target>,
+    pub(crate) room: Option<ConversationId>,
+    pub(crate) asked: HashMap<Serial, Asked>,
+    /// Typed without a connection.
+    lines: VecDeque<String>,
     /// By the order in which they were written.
-    unconfirmed: BTreeMap<u64, Sent>,
+    pub(crate) unconfirmed: BTreeMap<u64, Sent>,
     written: u64,
-    again_at: Option<Timestamp>,
-    /// Confirmed messages whose receipt is to come.
-    confirmed: HashMap<MessageId, String>,
-    shown: VecDeque<MessageId>,
+    pub(crate) again_at: Option<Timestamp>,
+    /// Confirmed messages whose receipt is to come, and how each is called to mind.
+    pub(crate) confirmed: VecDeque<(MessageId, String)>,
+    pub(crate) shown: VecDeque<MessageId>,
 }
 
 impl<'a> Client<'a> {
-    pub(crate) fn new(settings: &'a Settings) -> Self {
+    pub(crate) fn new(settings: &'a Settings, screen: Screen) -> Self {
         Self {
             settings,
+            screen,
             is_open: false,
             was_open: false,
+            has_tried: false,
             leave: Leave::No,
             token: None,
             watched: BTreeSet::new(),
             talks_to: None,
+            has_chosen: false,
+            last_writer: None,
             room: None,
             asked: HashMap::new(),
+            lines: VecDeque::new(),
             unconfirmed: BTreeMap::new(),
             written: 0,
             again_at: None,
-            confirmed: HashMap::new(),
+            confirmed: VecDeque::new(),
             shown: VecDeque::new(),
         }
     }
@@ -119,20 +121,73 @@ impl<'a> Client<'a> {
 
     /// Whether everything asked was answered and everything sent confirmed.
     pub(crate) fn is_settled(&self) -> bool {
-        self.asked.is_empty() && self.unconfirmed.is_empty()
+        self.asked.is_empty() && self.unconfirmed.is_empty() && self.lines.is_empty()
+    }
+
+    /// How many messages the server has not confirmed, those included that are still to be sent.
+    pub(crate) fn count_unconfirmed(&self) -> usize {
+        self.unconfirmed.len() + self.lines.iter().filter(|line| !line.starts_with('/')).count()
+    }
+
+    /// The user wants to go.
+    pub(crate) fn wish_to_leave(&mut self) {
+        if self.leave == Leave::No {
+            self.leave = Leave::Wanted;
+            let count = self.count_unconfirmed();
+            if self.is_open && count > 0 {
+                self.screen.say(format!("* waiting for the server to confirm {count} messages; Ctrl-C does not wait"));
+            }
+        }
+    }
+
+    pub(crate) fn wants_to_leave(&self) -> bool {
+        self.leave != Leave::No
+    }
+
+    /// The user wants to go, or wants it for the second time and does not wait any more.
+    pub(crate) fn leave_or_give_up(&mut self) -> Result<(), End> {
+        if self.wants_to_leave() {
+            let count = self.count_unconfirmed();
+            return Err(End::Failed(format!("left at once; the server has not confirmed {count} of your messages")));
+        }
+        self.wish_to_leave();
+        Ok(())
     }
 
     /// Logs out, once everything is settled.
-    pub(crate) fn take_leave(&mut self, connection: &mut ClientConnection, now: Timestamp) {
+    pub(crate) fn take_leave(&mut self, connection: &mut ClientConnection, now: Timestamp) -> Result<(), End> {
         if self.leave == Leave::Wanted && self.is_open && self.is_settled() {
             self.leave = Leave::Asked;
-            self.ask(Request::Close, Asked::Other, connection, now);
+            self.ask(Request::Close, Asked::Other, connection, now).map_err(End::Failed)?;
         }
+        Ok(())
     }
 
     /// Whether the logout was answered.
     pub(crate) fn has_left(&self) -> bool {
         self.leave == Leave::Asked && self.is_settled()
+    }
+
+    /// Keeps a line until there is a connection.
+    pub(crate) fn keep_line(&mut self, line: String) {
+        match line.as_str() {
+            "" => {}
+            "/quit" => self.wish_to_leave(),
+            "/help" => self.screen.say(crate::show::HELP),
+            _ if self.lines.len() >= LINES_MAX => self.screen.say(format!("! too many lines wait already: {line}")),
+            _ => self.lines.push_back(line),
+        }
+    }
+
+    /// A line that no frame can carry was typed.
+    pub(crate) fn refuse_line(&self) {
+        let max = crate::terminal::line_bytes_max();
+        self.screen.say(format!("! this line is too long to be sent: more than {max} bytes"));
+    }
+
+    /// A line that waited for the connection.
+    pub(crate) fn kept_line(&mut self) -> Option<String> {
+        if self.is_ready() || self.leave == Leave::Wanted && self.is_open { self.lines.pop_front() } else { None }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
@@ -148,11 +203,19 @@ impl<'a> Client<'a> {
     }
 
     /// The connection is gone. Tells whether there had been a session on it.
-    pub(crate) fn disconnected(&mut self) -> bool {
+    pub(crate) fn disconnected(&mut self, problem: &str) -> bool {
         self.asked.clear();
         self.again_at = None;
         self.unconfirmed.values_mut().for_each(|sent| sent.serial = None);
-        std::mem::take(&mut self.is_open)
+        let was_open = std::mem::take(&mut self.is_open);
+        let is_first = !std::mem::replace(&mut self.has_tried, true);
+        // Said once, not with every attempt.
+        if was_open || is_first {
+            let hint = if self.was_open { "what you type is sent later" } else { "is the example tcp_server running?" };
+            let address = &self.settings.connect;
+            self.screen.say(format!("* no connection to {address} ({problem})\n* trying again; {hint}"));
+        }
+        was_open
     }
 
     // Asking.
@@ -179,130 +242,45 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Takes a line from the terminal.
-    pub(crate) fn type_line(&mut self, line: &str, connection: &mut ClientConnection, now: Timestamp) {
-        if let Err(problem) = self.obey(line, connection, now) {
-            say(&format!("! {problem}"));
-        }
-    }
-
-    fn obey(&mut self, line: &str, connection: &mut ClientConnection, now: Timestamp) -> Result<(), String> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            [] => return Ok(()),
-            ["/help"] => say(HELP),
-            ["/quit"] => self.leave = Leave::Wanted,
-            ["/to", name] => {
-                let peers = peers(&[name])?;
-                self.talks_to = Some(Target::Peers(peers.clone()));
-                self.watch(peers, connection, now)?;
-            }
-            ["/watch", names @ ..] if !names.is_empty() => self.watch(peers(names)?, connection, now)?,
-            ["/who", names @ ..] if !names.is_empty() => {
-                let peers = peers(names)?;
-                self.ask(Request::QueryOnline { peers: peers.clone() }, Asked::Who(peers), connection, now);
-            }
-            ["/group", command, arguments @ ..] => {
-                let (request, asked) = self.group_request(command, arguments, now)?;
-                if let Some(request) = request {
-                    self.ask(request, asked, connection, now);
-                }
-            }
-            ["/room", command, arguments @ ..] => {
-                let request = self.room_request(command, arguments, now)?;
-                self.ask(request, Asked::Room, connection, now);
-            }
-            [word, ..] if word.starts_with('/') => {
-                return Err(format!("{word} is no command, or lacks something: /help"));
-            }
-            _ => self.write(line, connection, now)?,
-        }
-        Ok(())
-    }
-
-    fn group_request(
+    pub(crate) fn watch(
         &mut self,
-        command: &str,
-        arguments: &[&str],
+        peers: Vec<PeerId>,
+        connection: &mut ClientConnection,
         now: Timestamp,
-    ) -> Result<(Option<Request>, Asked), String> {
-        let me = &self.settings.peer;
-        let group = || match &self.talks_to {
-            Some(Target::Conversation(group)) => Ok(group.clone()),
-            _ => Err("you talk to no group: /group create, /group join ID or /group to ID"),
-        };
-        let request = match (command, arguments) {
-            ("create", names) => {
-                let mut create = Create::new(Shape::Group, peers(names)?);
-                create.signature = self.sign(&Action::Create { peer: me, members: &create.members }, now)?;
-                return Ok((Some(Request::Create(create)), Asked::NewGroup));
-            }
-            ("join", [id]) => {
-                let id = conversation(id)?;
-                let signature = self.sign(&Action::Join { peer: me, group: &id }, now)?;
-                return Ok((Some(Request::Join { conversation: id, signature }), Asked::NewGroup));
-            }
-            ("to", [id]) => {
-                self.talks_to = Some(Target::Conversation(conversation(id)?));
-                return Ok((None, Asked::Other));
-            }
-            ("invite", names) if !names.is_empty() => {
-                let (conversation, peers) = (group()?, peers(names)?);
-                let action = Action::Invite { peer: me, group: &conversation, peers: &peers };
-                let signature = self.sign(&action, now)?;
-                Request::Invite { conversation, peers, signature }
-            }
-            ("kick", names) if !names.is_empty() => {
-                let (conversation, peers) = (group()?, peers(names)?);
-                let action = Action::Kick { peer: me, group: &conversation, peers: &peers };
-                let signature = self.sign(&action, now)?;
-                Request::Kick { conversation, peers, signature }
-            }
-            ("members", []) => Request::Members { conversation: group()? },
-            ("leave", []) => Request::Leave { conversation: group()? },
-            ("list", []) => Request::Conversations,
-            _ => return Err(format!("/group {command} is no command, or lacks something: /help")),
-        };
-        Ok((Some(request), Asked::Other))
-    }
-
-    fn room_request(&self, command: &str, arguments: &[&str], now: Timestamp) -> Result<Request, String> {
-        let me = &self.settings.peer;
-        match (command, arguments) {
-            ("create", []) => {
-                let mut create = Create::new(Shape::Room, Vec::new());
-                create.signature = self.sign(&Action::Create { peer: me, members: &[] }, now)?;
-                Ok(Request::Create(create))
-            }
-            ("join", [id]) => self.join_room(conversation(id)?, now),
-            ("leave", []) => {
-                let room = self.room.clone().ok_or("you are in no room")?;
-                Ok(Request::Leave { conversation: room })
-            }
-            _ => Err(format!("/room {command} is no command, or lacks something: /help")),
-        }
-    }
-
-    fn join_room(&self, room: ConversationId, now: Timestamp) -> Result<Request, String> {
-        let signature = self.sign(&Action::Join { peer: &self.settings.peer, group: &room }, now)?;
-        Ok(Request::Join { conversation: room, signature })
-    }
-
-    fn watch(&mut self, peers: Vec<PeerId>, connection: &mut ClientConnection, now: Timestamp) -> Result<(), String> {
+    ) -> Result<(), String> {
         let signature = self.sign(&Action::Watch { peer: &self.settings.peer, watch: &peers }, now)?;
-        self.ask(Request::Watch { peers: peers.clone(), signature }, Asked::Watch(peers), connection, now);
-        Ok(())
+        self.ask(Request::Watch { peers: peers.clone(), signature }, Asked::Watch(peers), connection, now)
     }
 
-    fn ask(&mut self, request: Request, asked: Asked, connection: &mut ClientConnection, now: Timestamp) {
+    pub(crate) fn ask(
+        &mut self,
+        request: Request,
+        asked: Asked,
+        connection: &mut ClientConnection,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        self.check_length(&request, now)?;
         // These frames have words for everything that is asked for here.
         if let Some(serial) = connection.request(&self.settings.peer, &request, now) {
             self.asked.insert(serial, asked);
         }
+        Ok(())
+    }
+
+    /// A frame that is too long ends the connection; sent again with the next, it would end that one, and so on for ever.
+    fn check_length(&self, request: &Request, now: Timestamp) -> Result<(), String> {
+        let max = ConnectionConfig::default().frame_bytes_max;
+        let mut rehearsal = ClientConnection::new(Framing::Lines, now);
+        rehearsal.request(&self.settings.peer, request, now);
+        let length = rehearsal.poll_transmit().map_or(0, |frame| frame.as_bytes().len() + SERIAL_DIGITS);
+        if length > max {
+            return Err(format!("this is too long to be sent: about {length} bytes, and a server takes {max}"));
+        }
+        Ok(())
     }
 
     /// A signature where the server wants one. In the field the application's server makes it.
-    fn sign(&self, action: &Action<'_>, now: Timestamp) -> Result<Option<Signature>, String> {
+    pub(crate) fn sign(&self, action: &Action<'_>, now: Timestamp) -> Result<Option<Signature>, String> {
         let Some(signer) = &self.settings.signer else { return Ok(None) };
         let nonce = format!("{:016x}", random()?);
         signer.sign(action, &nonce, now).map(Some).map_err(|cause| cause.to_string())
@@ -310,16 +288,23 @@ impl<'a> Client<'a> {
 
     // Messages.
 
-    fn write(&mut self, text: &str, connection: &mut ClientConnection, now: Timestamp) -> Result<(), String> {
-        let target = self.talks_to.clone().ok_or("whom do you talk to? /to NAME or /group create")?;
+    pub(crate) fn write(
+        &mut self,
+        text: &str,
+        connection: &mut ClientConnection,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let target = self.talks_to.clone().ok_or("to whom? Choose somebody with /to NAME, or see /help")?;
         // By its token the server knows a message that it has already stored, however often it is sent.
         let token = RetryToken::new(&format!("{:016x}", random()?)).map_err(|error| error.to_string())?;
         let draft = match target {
             Target::Peers(peers) => Draft::to_peers(peers, text).with_receipt(),
             Target::Conversation(conversation) => Draft::to_conversation(conversation, text),
         };
+        let draft = draft.with_retry_token(token);
+        self.check_length(&Request::Send(draft.clone()), now)?;
         self.written += 1;
-        self.unconfirmed.insert(self.written, Sent { draft: draft.with_retry_token(token), serial: None });
+        self.unconfirmed.insert(self.written, Sent { draft, serial: None });
         // While an earlier one waits to be sent again, this one waits behind it.
         if self.again_at.is_none() {
             self.send_unsent(connection, now);
@@ -327,262 +312,17 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn send_unsent(&mut self, connection: &mut ClientConnection, now: Timestamp) {
+    pub(crate) fn send_unsent(&mut self, connection: &mut ClientConnection, now: Timestamp) {
         for sent in self.unconfirmed.values_mut().filter(|sent| sent.serial.is_none()) {
             sent.serial = connection.request(&self.settings.peer, &Request::Send(sent.draft.clone()), now);
             self.asked.extend(sent.serial.map(|serial| (serial, Asked::Message)));
         }
     }
 
-    fn confirmed(&mut self, serial: Option<Serial>) -> Option<Draft> {
+    pub(crate) fn confirmed(&mut self, serial: Option<Serial>) -> Option<Draft> {
         let (number, _) = self.unconfirmed.iter().find(|(_, sent)| sent.serial.is_some() && sent.serial == serial)?;
         let number = *number;
         self.unconfirmed.remove(&number).map(|sent| sent.draft)
-    }
-
-    // Hearing.
-
-    /// Shows what the server says.
-    pub(crate) fn hear(&mut self, connection: &mut ClientConnection, now: Timestamp) -> Result<(), End> {
-        let mut received = Vec::new();
-        while let Some(heard) = connection.poll_frame() {
-            let asked = heard.serial.and_then(|serial| self.asked.remove(&serial));
-            match heard.frame {
-                ServerFrame::Opened { online, token, room, .. } => {
-                    self.token = token;
-                    self.opened(&online, room, connection, now).map_err(End::Failed)?;
-                }
-                ServerFrame::Closed { code } => self.closed(code)?,
-                ServerFrame::Error { code, reason, peers } => {
-                    self.refused(heard.serial, asked, code, &refusal(code, &reason, &peers), connection, now)?;
-                }
-                ServerFrame::Ack { id, changed, .. } => self.stored(heard.serial, id, changed),
-                ServerFrame::Direct { id, from, target, content, offline, transient, .. } => {
-                    if !transient && from != self.settings.peer {
-                        received.push(id);
-                    }
-                    self.show_message(id, &from, &target, &content, offline);
-                }
-                frame => self.show(frame, asked),
-            }
-        }
-        if !received.is_empty() {
-            // Only now they are taken as received, and do not come again.
-            let request = Request::Acknowledge { messages: received, read: true };
-            let _ = connection.request(&self.settings.peer, &request, now);
-        }
-        Ok(())
-    }
-
-    fn opened(
-        &mut self,
-        online: &[PeerId],
-        room: Option<ConversationId>,
-        connection: &mut ClientConnection,
-        now: Timestamp,
-    ) -> Result<(), String> {
-        let again = if self.was_open { "again " } else { "" };
-        (self.is_open, self.was_open) = (true, true);
-        say(&format!("* {again}online as {}", name(&self.settings.peer)));
-        online.iter().for_each(|peer| say(&format!("* {} is online", name(peer))));
-        if let Some(left) = self.room.clone().filter(|left| room.as_ref() != Some(left)) {
-            self.ask(self.join_room(left, now)?, Asked::RoomAgain, connection, now);
-        }
-        self.send_unsent(connection, now);
-        Ok(())
-    }
-
-    fn closed(&mut self, code: u16) -> Result<(), End> {
-        match code {
-            // One's own wish.
-            0 => Ok(()),
-            4200 => Err(End::Lost("the server goes".to_owned())),
-            _ => Err(End::Failed(format!("the server ended the session ({code})"))),
-        }
-    }
-
-    fn refused(
-        &mut self,
-        serial: Option<Serial>,
-        asked: Option<Asked>,
-        code: u16,
-        reason: &str,
-        connection: &mut ClientConnection,
-        now: Timestamp,
-    ) -> Result<(), End> {
-        match (asked, code) {
-            // The token is no longer good: the server was started anew, or too much time has passed.
-            (Some(Asked::Open), 4112) => self.log_in(connection, now)?,
-            (Some(Asked::Open), 4200) => return Err(End::Lost(reason.to_owned())),
-            (Some(Asked::Open), 4102) => {
-                let hint = "; does the server want --app-id and --master-key?";
-                return Err(End::Failed(format!("cannot log in: {reason}{hint}")));
-            }
-            (Some(Asked::Open), _) => return Err(End::Failed(format!("cannot log in: {reason}"))),
-            // The server's disk: what is not surely stored is sent again, as the same message.
-            (Some(Asked::Message), 4200) => {
-                say(&format!("! {reason}; sending it again"));
-                self.unconfirmed.values_mut().filter(|sent| sent.serial == serial).for_each(|sent| sent.serial = None);
-                self.again_at.get_or_insert(now + AGAIN_AFTER);
-            }
-            (Some(Asked::Message), _) => {
-                let draft = self.confirmed(serial);
-                say(&format!("! {reason}: {}", draft.map_or_else(String::new, |draft| text(&draft.content))));
-            }
-            _ => say(&format!("! {reason}")),
-        }
-        Ok(())
-    }
-
-    fn stored(&mut self, serial: Option<Serial>, id: MessageId, changed: Option<Content>) {
-        let Some(draft) = self.confirmed(serial) else { return };
-        let is_changed = changed.is_some();
-        let text = text(&changed.unwrap_or(draft.content));
-        say(&format!("  sent: {text}{}", if is_changed { " (changed by the server)" } else { "" }));
-        if draft.receipt {
-            self.confirmed.insert(id, text);
-        }
-    }
-
-    fn show_message(&mut self, id: MessageId, from: &PeerId, target: &Target, content: &Content, offline: bool) {
-        // What was shown but not acknowledged before the connection broke comes again.
-        if self.shown.contains(&id) {
-            return;
-        }
-        self.shown.push_back(id);
-        if self.shown.len() > SHOWN_MAX {
-            self.shown.pop_front();
-        }
-        let to = match target {
-            Target::Conversation(conversation) => format!(" in {}", clean(conversation.as_str())),
-            // Another device of one's own.
-            Target::Peers(peers) if *from == self.settings.peer => format!(" to {}", names(peers)),
-            Target::Peers(_) => String::new(),
-        };
-        let offline = if offline { " (while you were away)" } else { "" };
-        say(&format!("{}{to}{offline}: {}", name(from), text(content)));
-    }
-
-    fn show(&mut self, frame: ServerFrame, asked: Option<Asked>) {
-        let by = |by: Option<PeerId>| by.map_or_else(String::new, |peer| format!(" by {}", name(&peer)));
-        match (frame, asked) {
-            (ServerFrame::Added { online }, Some(Asked::Watch(peers))) => {
-                show_presence(&peers, &online);
-                self.watched.extend(peers);
-            }
-            (ServerFrame::QueryResult { online }, Some(Asked::Who(peers))) => show_presence(&peers, &online),
-            (ServerFrame::Presence { online: true, peers }, _) => say(&format!("* online: {}", names(&peers))),
-            (ServerFrame::Presence { online: false, peers }, _) => say(&format!("* offline: {}", names(&peers))),
-            (ServerFrame::Receipt { id, .. }, _) => {
-                if let Some(text) = self.confirmed.remove(&id) {
-                    say(&format!("  received: {text}"));
-                }
-            }
-            (ServerFrame::Joined { room, .. }, Some(Asked::RoomAgain)) => {
-                say(&format!("* back in {}", clean(room.as_str())));
-            }
-            (ServerFrame::Joined { room, .. }, Some(asked)) => {
-                say(&format!("* you talk to {}", clean(room.as_str())));
-                if matches!(asked, Asked::Room) {
-                    self.room = Some(room.clone());
-                }
-                self.talks_to = Some(Target::Conversation(room));
-            }
-            (ServerFrame::Left { room, .. }, Some(_)) => {
-                say(&format!("* you have left {}", clean(room.as_str())));
-                self.forget(&room);
-            }
-            (ServerFrame::Joined { room, by: who }, None) => {
-                say(&format!("* you were taken into {}{}", clean(room.as_str()), by(who)));
-            }
-            (ServerFrame::Left { room, by: who }, None) => {
-                say(&format!("* you were put out of {}{}", clean(room.as_str()), by(who)));
-                self.forget(&room);
-            }
-            (ServerFrame::Invited { peers, .. }, _) => say(&format!("* invited: {}", names(&peers))),
-            (ServerFrame::Kicked { peers, .. }, _) => say(&format!("* put out: {}", names(&peers))),
-            (ServerFrame::MembersJoined { room, peers, .. }, _) => {
-                say(&format!("* new in {}: {}", clean(room.as_str()), names(&peers)));
-            }
-            (ServerFrame::MembersLeft { room, peers, by: who }, _) => {
-                // Who leaves by themselves is not put out.
-                let who = who
-                    .filter(|who| !peers.contains(who))
-                    .map_or_else(String::new, |who| format!(", put out by {}", name(&who)));
-                say(&format!("* gone from {}: {}{who}", clean(room.as_str()), names(&peers)));
-            }
-            (ServerFrame::Members { peers, .. }, _) => say(&format!("* members: {}", names(&peers))),
-            (ServerFrame::Rooms(groups), _) => {
-                let groups: Vec<_> = groups.iter().map(|group| clean(group.as_str())).collect();
-                say(&format!("* your groups: {}", groups.join(", ")));
-            }
-            (ServerFrame::Gap { conversation, count, cause, .. }, _) => {
-                let place = conversation.map_or_else(String::new, |id| format!(" in {}", clean(id.as_str())));
-                say(&format!("* {count} messages{place} did not reach you ({})", clean(&cause)));
-            }
-            // What a later server says.
-            _ => {}
-        }
-    }
-
-    fn forget(&mut self, left: &ConversationId) {
-        if self.room.as_ref() == Some(left) {
-            self.room = None;
-        }
-        if matches!(&self.talks_to, Some(Target::Conversation(talks_to)) if talks_to == left) {
-            self.talks_to = None;
-        }
-    }
-}
-
-fn peers(names: &[&str]) -> Result<Vec<PeerId>, String> {
-    names
-        .iter()
-        .map(|name| PeerId::new(name).map_err(|_| format!("{name} is no name: at most 50 characters")))
-        .collect()
-}
-
-fn conversation(id: &str) -> Result<ConversationId, String> {
-    ConversationId::new(id).map_err(|_| format!("{id} is no group or room"))
-}
-
-fn refusal(code: u16, reason: &str, peers: &[PeerId]) -> String {
-    let peers = if peers.is_empty() { String::new() } else { format!(" ({})", names(peers)) };
-    format!("{code} {}{peers}", clean(reason))
-}
-
-fn show_presence(peers: &[PeerId], online: &[PeerId]) {
-    for peer in peers {
-        let state = if online.contains(peer) { "online" } else { "offline" };
-        say(&format!("* {} is {state}", name(peer)));
-    }
-}
-
-fn name(peer: &PeerId) -> String {
-    clean(peer.as_str())
-}
-
-fn names(peers: &[PeerId]) -> String {
-    peers.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-fn text(content: &Content) -> String {
-    match content {
-        Content::Text(text) => clean(text),
-        Content::Binary(bytes) => format!("({} bytes)", bytes.len()),
-    }
-}
-
-/// What others write must not steer the terminal, nor look like a line of ours.
-fn clean(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
-}
-
-/// Shows a line. Where nobody reads what is shown, there is nothing left to do.
-pub(crate) fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the command line says.
 
+use std::io::{self, Write};
+
 use lexopt::prelude::*;
 use switchboard::signature::Signer;
 use switchboard::{DeviceId, PeerId};
@@ -17,7 +19,11 @@ Usage: chat --as NAME [OPTIONS]
                      in the field a server of yours signs, and no client has the key
   --help             this text
 
-A line is a message to whom you talk to. Lines that begin with / are commands: see /help.
+A line is a message to whom you talk to; lines that begin with / are commands: see /help. Ctrl-C, Ctrl-D, SIGINT and SIGTERM
+log out, once the server has confirmed what was written. Without a connection the chat tries again; from a pipe it ends
+with the pipe.
+
+Exit codes: 0 the server has answered everything · 1 not so, or no login · 2 wrong arguments
 ";
 
 /// What the command line says.
@@ -30,11 +36,11 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the command line; none where only help was wanted.
-    #[expect(clippy::print_stdout, reason = "help that was asked for")]
     pub(crate) fn from_args() -> Result<Option<Self>, lexopt::Error> {
         let settings = Self::parse(lexopt::Parser::from_env())?;
         if settings.is_none() {
-            print!("{HELP}");
+            // Nobody may be reading it any more.
+            let _ = io::stdout().write_all(HELP.as_bytes());
         }
         Ok(settings)
     }

@@ -1,14 +1,15 @@
 //! One client's connection: a socket, what the library knows of it, and the two threads that serve it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use switchboard::{Action, Connection, ConnectionConfig, DrainState, SessionId, Timestamp};
+use switchboard::{Action, Connection, ConnectionConfig, DrainState, Error, SessionId, Timestamp, Update};
+use tracing::{debug, info};
 
 use crate::Server;
 
@@ -21,13 +22,16 @@ const UPDATES: usize = 16;
 /// How long a client may still send after it was told that the connection ends. Closing at once would take back what it was
 /// told, where it is still sending.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a client that says nothing more is kept for its answers.
+const ANSWER_AFTER: Duration = Duration::from_secs(30);
 /// The longest sleep of a thread that waits for another.
 const NAP: Duration = Duration::from_secs(60);
 
 pub(crate) struct Link {
     socket: TcpStream,
+    from: SocketAddr,
     connection: Mutex<Connection>,
-    /// Told when the connection is not congested any more, for the reader.
+    /// Told when the connection is not congested any more, or is over, for the reader.
     relieved: Condvar,
     /// Sessions with something in their outbox. In a lock of its own, so that the pump never waits for a reader.
     ready: Mutex<Vec<SessionId>>,
@@ -35,24 +39,32 @@ pub(crate) struct Link {
     wake: Sender<()>,
     woken: Receiver<()>,
     has_session: AtomicBool,
+    /// Whether the client says nothing more. It may still read.
+    is_silent: AtomicBool,
     /// Whether the client is gone, or has been given up.
     is_over: AtomicBool,
 }
 
 impl Link {
-    pub(crate) fn new(socket: TcpStream, config: Arc<ConnectionConfig>, now: Timestamp) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: TcpStream,
+        from: SocketAddr,
+        config: Arc<ConnectionConfig>,
+        now: Timestamp,
+    ) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(WRITE_AFTER))?;
-        let source_ip = socket.peer_addr().ok().map(|address| address.ip());
         let (wake, woken) = bounded(1);
         Ok(Self {
             socket,
-            connection: Mutex::new(Connection::new(config, source_ip, now).map_err(io::Error::other)?),
+            from,
+            connection: Mutex::new(Connection::new(config, Some(from.ip()), now).map_err(io::Error::other)?),
             relieved: Condvar::new(),
             ready: Mutex::default(),
             wake,
             woken,
             has_session: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         })
     }
@@ -83,7 +95,10 @@ impl Link {
         let mut buffer = vec![0; 4096];
         loop {
             match (&self.socket).read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.await_answers();
+                    break;
+                }
                 Ok(length) => self.received(&buffer[..length], server),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -93,6 +108,14 @@ impl Link {
         lost.into_iter().for_each(|session| Self::pause(session, server));
         self.is_over.store(true, Ordering::Release);
         self.wake_writer();
+    }
+
+    /// The client has said everything, as `nc` does at the end of a file. Its answers still go out.
+    fn await_answers(&self) {
+        let mut connection = self.connection.lock();
+        self.is_silent.store(true, Ordering::Release);
+        self.wake_writer();
+        self.relieved.wait_while_for(&mut connection, |_| !self.is_over.load(Ordering::Acquire), ANSWER_AFTER);
     }
 
     fn received(self: &Arc<Self>, bytes: &[u8], server: &Server) {
@@ -114,20 +137,32 @@ impl Link {
         while let Some(action) = connection.poll_action(hub.now()) {
             match action {
                 Action::Open { key, open } => {
+                    let peer = open.peer.clone();
                     let opened = hub.open(open).map(|(session, ticket)| (session.into_id(), ticket));
-                    if let Ok((session, _)) = opened {
-                        server.sessions.lock().insert(session, Arc::clone(self));
-                        // The pump may have looked for it in vain.
-                        self.announce(session);
+                    match &opened {
+                        Ok((session, _)) => self.attach(*session, server),
+                        Err(error) => info!(%peer, from = %self.from, %error, "login refused"),
                     }
                     connection.opened(key, opened, hub.now());
                 }
                 Action::Request { key, session, request } => {
-                    connection.answered(key, hub.request(session, request), hub.now());
+                    let asked = hub.request(session, request);
+                    let _ = asked.as_ref().inspect_err(|error| self.refused(session, error));
+                    connection.answered(key, asked, hub.now());
                 }
                 Action::Pause { session } => Self::pause(session, server),
             }
         }
+    }
+
+    fn attach(self: &Arc<Self>, session: SessionId, server: &Server) {
+        server.sessions.lock().insert(session, Arc::clone(self));
+        // The pump may have looked for it in vain.
+        self.announce(session);
+    }
+
+    fn refused(&self, session: SessionId, error: &Error) {
+        debug!(%session, from = %self.from, %error, "request refused");
     }
 
     fn pause(session: SessionId, server: &Server) {
@@ -146,7 +181,7 @@ impl Link {
             self.has_session.store(connection.sessions().next().is_some(), Ordering::Relaxed);
             collect(&mut connection, &mut bytes);
             if bytes.is_empty() {
-                if connection.should_close().is_some() || server.ending.load(Ordering::Acquire) {
+                if self.is_done(&connection, server) {
                     drop(connection);
                     self.linger();
                     break;
@@ -161,9 +196,24 @@ impl Link {
             bytes.clear();
             self.relieved.notify_all();
         }
+        // Under the lock: the reader is either waiting already, or looks first.
+        let connection = self.connection.lock();
         self.is_over.store(true, Ordering::Release);
         self.relieved.notify_all();
+        drop(connection);
         self.hang_up();
+    }
+
+    /// Whether nothing more is to be written, once all that there was is.
+    fn is_done(&self, connection: &Connection, server: &Server) -> bool {
+        if let Some(code) = connection.should_close() {
+            if code != 0 {
+                info!(from = %self.from, code, "connection ended");
+            }
+            return true;
+        }
+        let is_answered = self.is_silent.load(Ordering::Acquire) && connection.is_settled();
+        is_answered || server.ending.load(Ordering::Acquire)
     }
 
     /// Moves what waits in the outboxes to the connection, as long as that has room.
@@ -172,7 +222,12 @@ impl Link {
         let mut updates = Vec::new();
         while let Some(session) = ready.pop_if(|_| connection.room() > 0) {
             let state = server.hub.drain(session, &mut updates, UPDATES.min(connection.room()));
-            updates.drain(..).for_each(|update| connection.update(session, &update, server.hub.now()));
+            for update in updates.drain(..) {
+                if let Update::Reply { result: Err(error), .. } = &*update {
+                    self.refused(session, error);
+                }
+                connection.update(session, &update, server.hub.now());
+            }
             match state {
                 DrainState::Empty => {}
                 // Nothing announces what is left.
@@ -199,7 +254,7 @@ impl Link {
         if self.socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        while !self.is_over.load(Ordering::Acquire) {
+        while !self.is_silent.load(Ordering::Acquire) && !self.is_over.load(Ordering::Acquire) {
             if self.woken.recv_deadline(until).is_err() {
                 return;
             }

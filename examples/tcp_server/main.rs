@@ -11,12 +11,15 @@
 //! Two threads a connection are simple and good for some thousand clients. Beyond that a host wants an event loop; the same
 //! `Connection` serves there, for it does no I/O.
 
+mod greeting;
+mod handles;
 mod link;
+mod log;
 mod settings;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,14 +27,19 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use link::Link;
 use parking_lot::Mutex;
+use switchboard::{ConnectionConfig, Hub, HubConfig, NoHooks, SessionId};
+use tracing::info;
+
+use link::Link;
+use log::Door;
 use settings::{Failure, Settings};
-use switchboard::{ConnectionConfig, Event, Hub, HubConfig, NoHooks, SessionId};
 
 /// How long the end may take: for what is accepted to be stored, and then for clients to be told.
 const SHUTDOWN_AFTER: Duration = Duration::from_secs(5);
 const FAREWELL_AFTER: Duration = Duration::from_secs(2);
+/// How long the door stays shut when nobody can be let in: where handles are lacking, waiting helps, and trying does not.
+const SHUT_FOR: Duration = Duration::from_millis(100);
 /// Readers and writers need little; the hub's own threads do the deep work.
 const STACK_BYTES: usize = 512 * 1024;
 
@@ -52,9 +60,16 @@ struct Server {
 fn main() -> ExitCode {
     match Settings::from_args() {
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(settings)) => run(&settings).err().map_or(ExitCode::SUCCESS, Failure::report),
+        Ok(Some(settings)) => run_logged(&settings).err().map_or(ExitCode::SUCCESS, Failure::report),
         Err(failure) => failure.report(),
     }
+}
+
+fn run_logged(settings: &Settings) -> Result<(), Failure> {
+    let log = log::start(settings.log_levels()?).map_err(|error| Failure::Other(format!("no thread: {error}")))?;
+    let result = run(settings);
+    log.finish();
+    result
 }
 
 fn run(settings: &Settings) -> Result<(), Failure> {
@@ -62,11 +77,13 @@ fn run(settings: &Settings) -> Result<(), Failure> {
     let (stop, stopped) = bounded(1);
     let handler = move || _ = stop.try_send(());
     ctrlc::set_handler(handler).map_err(|error| Failure::Other(error.to_string()))?;
+    let connections_max = settings.connections_max()?;
     // Then the port, so that nothing is opened, or even made, for a server that cannot listen.
     let listener = TcpListener::bind(&settings.listen).map_err(|error| settings.cannot_listen(&error))?;
     let address = listener.local_addr().map_err(|error| settings.cannot_listen(&error))?;
-    let server = Arc::new(Server::start(settings)?);
-    watch_events(server.hub.clone())?;
+    let server = Arc::new(Server::start(settings, connections_max)?);
+    let hub = server.hub.clone();
+    spawn("log", move || log::follow(&hub))?;
     let pump = spawn("pump", {
         let server = Arc::clone(&server);
         move || server.pump()
@@ -75,16 +92,20 @@ fn run(settings: &Settings) -> Result<(), Failure> {
         let server = Arc::clone(&server);
         move || server.accept(&listener)
     })?;
-    // Who started the server may have closed its end: that is no reason to stop.
-    let _ = writeln!(io::stdout(), "listening on {address}").and_then(|()| io::stdout().flush());
+    greeting::greet(settings, address, connections_max);
     // The sender lives in the signal handler, to the end.
     let _ = stopped.recv();
-    eprintln!("shutting down");
+    info!("shutting down");
     let report = server.hub.shut_down(SHUTDOWN_AFTER).map_err(|error| Failure::Other(error.to_string()))?;
     // The pump ends once it has passed on everything.
     let _ = pump.join();
     server.say_farewell();
-    if report.committed && report.store.is_ok() { Ok(()) } else { Err(Failure::Unfinished(report)) }
+    if report.committed && report.store.is_ok() {
+        info!("everything is stored");
+        Ok(())
+    } else {
+        Err(Failure::Unfinished(report))
+    }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, Failure> {
@@ -92,30 +113,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::Join
     builder.spawn(run).map_err(|error| Failure::Other(format!("no thread: {error}")))
 }
 
-/// Writes to the log what an operator should know.
-fn watch_events(hub: Hub) -> Result<(), Failure> {
-    let log = move || {
-        for event in hub.events() {
-            match event {
-                Event::StoreFailed { error } => eprintln!("messages are refused: {error}"),
-                Event::StoreRecovered => eprintln!("messages are stored again"),
-                Event::StoreStalled => eprintln!("the disk does not answer"),
-                Event::RecordDamaged { error } => eprintln!("a damaged record is left out: {error}"),
-                Event::SignatureRefused { peer, cause } => {
-                    eprintln!("signature of {:?} refused: {cause}", peer.as_str())
-                }
-                Event::TimeJumped { from, to } => {
-                    eprintln!("the clock jumped by {:?}: nothing expires until the next start", to.since(from));
-                }
-                _ => {}
-            }
-        }
-    };
-    spawn("log", log).map(drop)
-}
-
 impl Server {
-    fn start(settings: &Settings) -> Result<Self, Failure> {
+    fn start(settings: &Settings, connections_max: usize) -> Result<Self, Failure> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Failure::Other(format!("no randomness: {error}")))?;
         let words = settings.word_filter()?;
@@ -126,7 +125,7 @@ impl Server {
         Ok(Self {
             hub,
             config: Arc::new(settings.connection()),
-            connections_max: settings.connections_max,
+            connections_max,
             links: Mutex::default(),
             next_link: AtomicU64::new(0),
             sessions: Mutex::default(),
@@ -135,16 +134,24 @@ impl Server {
     }
 
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        let mut door = Door::default();
         loop {
-            // Most errors concern one connection that broke at once. Where there are no file handles left, waiting helps.
-            match listener.accept().and_then(|(socket, _)| self.welcome(socket)) {
-                Ok(()) => {}
-                Err(_) => thread::sleep(Duration::from_millis(20)),
+            match listener.accept() {
+                Ok((socket, from)) => {
+                    if let Err(error) = self.welcome(socket, from) {
+                        door.turned_away(&error);
+                    }
+                }
+                // Most errors concern one connection that broke at once.
+                Err(error) => {
+                    door.turned_away(&error);
+                    thread::sleep(SHUT_FOR);
+                }
             }
         }
     }
 
-    fn welcome(self: &Arc<Self>, socket: TcpStream) -> io::Result<()> {
+    fn welcome(self: &Arc<Self>, socket: TcpStream, from: SocketAddr) -> io::Result<()> {
         let (everyone, strangers) = {
             let links = self.links.lock();
             (links.len(), links.values().filter(|link| !link.has_session()).count())
@@ -154,9 +161,9 @@ impl Server {
             socket.set_nonblocking(true)?;
             let _ =
                 (&socket).write(b"{\"cmd\":\"error\",\"code\":4318,\"reason\":\"over the limit connections_max\"}\n");
-            return Ok(());
+            return Err(io::Error::other(format!("over connections_max, the last from {from}")));
         }
-        let link = Arc::new(Link::new(socket, Arc::clone(&self.config), self.hub.now())?);
+        let link = Arc::new(Link::new(socket, from, Arc::clone(&self.config), self.hub.now())?);
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         self.links.lock().insert(number, Arc::clone(&link));
         if let Err(error) = self.start_threads(number, &link) {

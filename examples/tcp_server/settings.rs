@@ -1,6 +1,6 @@
 //! What the command line says, what follows from it, and how the server fails.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +13,12 @@ use switchboard::store::memory::MemoryStore;
 use switchboard::store::sled::{SledOptions, SledStore};
 use switchboard::store::{Durability, Store, StoreError};
 use switchboard::{Config, ConnectionConfig, SignatureChecks};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::handles;
+
+/// Where the server listens unless it is told otherwise; the example `chat` connects there.
+pub(crate) const LISTEN: &str = "127.0.0.1:7100";
 const HELP: &str = "\
 A Switchboard server on TCP: one JSON frame a line.
 
@@ -29,9 +34,13 @@ Usage: tcp_server [OPTIONS]
   --master-key KEY       at least 16 bytes: opening, watching and group actions must be signed with it,
                          and only who is watched can be messaged
   --word-list FILE       words to mask in messages, one a line
-  --connections-max N    connections at once; half of them may be without a session  [2000]
+  --connections-max N    connections at once; half of them may be without a session
+                         [2000, or as many as the process's file handles allow]
+  --log LEVEL            off, error, warn, info, debug or trace: what is written to the standard error
+                         stream [info; RUST_LOG may say it too, also for parts: tcp_server=debug]
   --help                 this text
 
+Ctrl-C (SIGINT), SIGTERM or SIGHUP stop the server: it stores what it has taken, and tells its clients.
 Exit codes: 0 stopped by SIGINT or SIGTERM, everything stored · 1 something else failed
   2 wrong arguments · 3 cannot listen · 4 the store cannot be opened · 5 stopped, but not everything was stored
 ";
@@ -40,38 +49,38 @@ Exit codes: 0 stopped by SIGINT or SIGTERM, everything stored · 1 something els
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) listen: String,
-    data: PathBuf,
-    durability: Durability,
-    app_id: Option<String>,
-    master_key: Option<String>,
+    pub(crate) data: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) app_id: Option<String>,
+    pub(crate) master_key: Option<String>,
     word_list: Option<PathBuf>,
-    pub(crate) connections_max: usize,
+    connections_max: Option<usize>,
+    log: Option<LevelFilter>,
 }
 
 impl Settings {
     /// Reads the command line; none where only help was wanted.
-    #[expect(clippy::print_stdout, reason = "help that was asked for")]
     pub(crate) fn from_args() -> Result<Option<Self>, Failure> {
         let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
-        match Self::parse(lexopt::Parser::from_env()).map_err(usage)? {
-            None => print!("{HELP}"),
-            Some(settings) => {
-                settings.check()?;
-                return Ok(Some(settings));
-            }
+        let settings = Self::parse(lexopt::Parser::from_env()).map_err(usage)?;
+        match &settings {
+            // Nobody may be reading it any more.
+            None => _ = io::stdout().write_all(HELP.as_bytes()),
+            Some(settings) => settings.check()?,
         }
-        Ok(None)
+        Ok(settings)
     }
 
     fn parse(mut args: lexopt::Parser) -> Result<Option<Self>, lexopt::Error> {
         let mut settings = Self {
-            listen: "127.0.0.1:7100".to_owned(),
+            listen: LISTEN.to_owned(),
             data: PathBuf::from("switchboard-data"),
             durability: Durability::Fsync,
             app_id: None,
             master_key: None,
             word_list: None,
-            connections_max: 2_000,
+            connections_max: None,
+            log: None,
         };
         while let Some(arg) = args.next()? {
             match arg {
@@ -81,7 +90,8 @@ impl Settings {
                 Long("app-id") => settings.app_id = Some(args.value()?.string()?),
                 Long("master-key") => settings.master_key = Some(args.value()?.string()?),
                 Long("word-list") => settings.word_list = Some(args.value()?.into()),
-                Long("connections-max") => settings.connections_max = args.value()?.parse()?,
+                Long("connections-max") => settings.connections_max = Some(args.value()?.parse()?),
+                Long("log") => settings.log = Some(args.value()?.parse_with(level)?),
                 Short('h') | Long("help") => return Ok(None),
                 _ => return Err(arg.unexpected()),
             }
@@ -91,13 +101,27 @@ impl Settings {
 
     fn check(&self) -> Result<(), Failure> {
         let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
-        if self.connections_max == 0 {
+        if self.connections_max == Some(0) {
             return Err(usage(&"--connections-max must be at least 1"));
         }
         if self.master_key.as_ref().is_some_and(|key| key.len() < Keys::KEY_BYTES_MIN) {
             return Err(usage(&"--master-key must have at least 16 bytes"));
         }
         self.engine().validate().map_err(|error| usage(&error))
+    }
+
+    /// How many connections there may be, with the handles that they need.
+    pub(crate) fn connections_max(&self) -> Result<usize, Failure> {
+        handles::connections_max(self.connections_max).map_err(Failure::Usage)
+    }
+
+    /// What is logged: as the command line says, or RUST_LOG.
+    pub(crate) fn log_levels(&self) -> Result<Targets, Failure> {
+        match (self.log, std::env::var("RUST_LOG")) {
+            (Some(level), _) => Ok(Targets::new().with_default(level)),
+            (None, Ok(levels)) => levels.parse().map_err(|error| Failure::Usage(format!("RUST_LOG={levels}: {error}"))),
+            (None, Err(_)) => Ok(Targets::new().with_default(LevelFilter::INFO)),
+        }
     }
 
     /// The engine's settings.
@@ -166,6 +190,10 @@ fn durability(text: &str) -> Result<Durability, &'static str> {
     }
 }
 
+fn level(text: &str) -> Result<LevelFilter, &'static str> {
+    text.parse().map_err(|_| "must be off, error, warn, info, debug or trace")
+}
+
 /// Why the server does not run, or did not end well.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -186,7 +214,8 @@ impl Failure {
             Self::Store(text) => (4, text),
             Self::Unfinished(report) => (5, format!("not everything was stored: {report:?}")),
         };
-        eprintln!("tcp_server: {text}");
+        // Nobody may be reading it; the code says it, too.
+        let _ = writeln!(io::stderr(), "tcp_server: {text}");
         ExitCode::from(code)
     }
 }

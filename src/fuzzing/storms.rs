@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::store::faulty::{Failure, Faults, FaultyStore};
 use crate::store::{Durability, Store};
 use crate::{
-    Commit, Config, ConversationId, ConversationKind, DeviceId, Engine, Error, Event, NoHooks, Open, Output, Page,
-    Read, Reply, Request, SessionId, SessionRef, Ticket, Timestamp, Update,
+    Commit, Config, ConversationId, DeviceId, Engine, Error, Event, NoHooks, Open, Output, Page, Read, Reply, Request,
+    SessionId, SessionRef, Ticket, Timestamp, Update,
 };
 
 use super::Choices;
@@ -283,9 +283,7 @@ impl Storm {
             match &*update {
                 Update::Message { message, .. } => {
                     let text = message.content.as_text().unwrap_or_default();
-                    // Rooms have no recipients to narrow yet.
-                    let may =
-                        message.kind == ConversationKind::Room || self.script.may_hear(text, &message.from, &peer);
+                    let may = self.script.may_hear(text, &message.from, &peer);
                     assert!(may, "{peer} hears {text:?}");
                     self.ledger.note(message);
                 }

@@ -12,7 +12,9 @@ use crate::id::{ConversationId, PeerId};
 use crate::log::LogView;
 use crate::message::Message;
 use crate::output::SessionRef;
-use crate::rows::{ConversationRow, MemberRow};
+use crate::rows::conversation::ConversationRow;
+use crate::rows::member::MemberRow;
+use crate::rows::record::RecordError;
 use crate::runs::Runs;
 use crate::slots::Slots;
 use crate::table::{KeyedTable, Keying};
@@ -82,19 +84,16 @@ impl Member {
 
     /// Its row in the store.
     pub(crate) fn row(&self) -> MemberRow {
-        MemberRow {
-            left_at: self.left_at.map(Timestamp::as_millis),
-            spans: self.spans.iter().flat_map(|span| [span.0, span.1.unwrap_or(u64::MAX)]).collect(),
-        }
+        MemberRow::new(self.left_at.map(Timestamp::as_millis), &self.spans)
     }
 
     /// A membership as its row tells it; what was read comes with another row.
     pub(crate) fn from_row(row: &MemberRow) -> Self {
-        let spans = row.spans.chunks_exact(2).map(|span| (span[0], Some(span[1]).filter(|end| *end != u64::MAX)));
+        let spans: SmallVec<[(u64, Option<u64>); 1]> = row.spans().collect();
         Self {
-            spans: spans.collect(),
             left_at: row.left_at.map(Timestamp::from_millis),
-            read: row.spans.first().copied().unwrap_or_default(),
+            read: spans.first().map_or(0, |span| span.0),
+            spans,
             uncounted: Runs::default(),
         }
     }
@@ -225,25 +224,35 @@ impl Conversation {
 
     /// Its row in the store, with its attributes as text and the permanent numbers of its creator and of fixed members.
     pub(crate) fn row<'a>(&'a self, attributes: &'a str, creator: u64, members: Vec<u64>) -> ConversationRow<'a> {
-        ConversationRow {
-            id: self.id.as_str(),
-            kind: match self.kind {
-                ConversationKind::Direct => 1,
-                ConversationKind::Group => 2,
-                ConversationKind::Room => 3,
-                ConversationKind::Temporary => 4,
-            },
-            unique: self.unique,
-            name: self.name.as_deref(),
-            attributes,
-            creator,
-            created_at: self.created_at.as_millis(),
-            updated_at: self.updated_at.as_millis(),
-            expires_at: self.expires_at.map(Timestamp::as_millis),
-            first_number: self.first_number,
-            lost: self.lost.iter().flat_map(|run| [run.0, run.1]).collect(),
-            members,
-        }
+        let mut row = ConversationRow::new(&self.id, self.kind, &self.lost);
+        row.unique = self.unique;
+        row.name = self.name.as_deref();
+        row.attributes = attributes;
+        row.creator = creator;
+        row.created_at = self.created_at.as_millis();
+        row.updated_at = self.updated_at.as_millis();
+        row.expires_at = self.expires_at.map(Timestamp::as_millis);
+        row.first_number = self.first_number;
+        row.members = members;
+        row
+    }
+
+    /// The conversation with this number as its row tells it, without its creator and members.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] for what no conversation can be.
+    pub(crate) fn from_row(number: u64, row: &ConversationRow<'_>) -> Result<Self, RecordError> {
+        let id = ConversationId::new(row.id).map_err(|_| RecordError::Malformed)?;
+        Ok(Self {
+            number,
+            unique: row.unique,
+            name: row.name.map(str::to_owned),
+            updated_at: Timestamp::from_millis(row.updated_at),
+            expires_at: row.expires_at.map(Timestamp::from_millis),
+            first_number: row.first_number,
+            lost: row.lost(),
+            ..Self::new(id, row.kind()?, Timestamp::from_millis(row.created_at))
+        })
     }
 
     /// Its log as it stands now.

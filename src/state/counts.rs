@@ -13,6 +13,8 @@ pub(crate) struct Counts {
     pub(crate) requests: u64,
     pub(crate) refused: u64,
     pub(crate) offline_dropped: u64,
+    /// Retry tokens that newer ones of their sender drove out before their time.
+    pub(crate) retry_tokens_forgotten: u64,
     pub(crate) total_refused: u64,
     /// Refused signatures, for the host's log; checks see the engine unchanged.
     causes: RefCell<Vec<(PeerId, Cause)>>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::MessageId;
-use crate::rows::OwedRow;
+use crate::rows::owed::OwedRow;
 use crate::time::Timestamp;
 
 /// A message that was sent with a receipt and has arrived.

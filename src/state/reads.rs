@@ -7,17 +7,20 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::id::MessageId;
+use crate::log;
 use crate::log::{Found, Limits, LogReader, LogView, Missed, Part, Reader};
 use crate::message::Message;
 use crate::output::SessionRef;
 use crate::page::{Bound, Order, Page};
-use crate::record::Kind;
+use crate::rows::conversation::ConversationRow;
+use crate::rows::index::{ENTRY, IndexRow};
+use crate::rows::nonce::NonceRow;
+use crate::rows::token::TokenRow;
+use crate::rows::{self, Row, keys};
 use crate::runs::Runs;
-use crate::state::accepted::INDEX_ENTRY;
 use crate::state::actor::Actor;
 use crate::store::{Direction, Store, StoreError};
 use crate::time::Timestamp;
-use crate::{keys, log, record};
 
 /// What is to be read.
 #[derive(Debug)]
@@ -196,12 +199,12 @@ impl Scope {
 impl Gathered<'_, '_> {
     /// Takes what the page wants of the index rows, some rows at a time: no read of messages happens inside a scan.
     fn take_rows(&mut self, direction: Direction) -> Result<(), StoreError> {
-        let all = keys::all(b'i');
+        let all = keys::all(IndexRow::LETTER);
         let (mut start, mut end) = (all.start, all.end);
         while !self.more {
             let mut rows = Vec::new();
             self.store.scan(&start..&end, direction, &mut |key, row| {
-                rows.push((key.to_vec(), record::open::<Vec<u64>>(Kind::Index, key, row)));
+                rows.push((key.to_vec(), rows::open::<IndexRow>(key, row).map(IndexRow::into_entries)));
                 if rows.len() < Scope::ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
             let Some((last, _)) = rows.last() else { break };
@@ -231,7 +234,7 @@ impl Gathered<'_, '_> {
             }
             _ => false,
         };
-        let mut wanted: Vec<&[u64]> = entries.chunks_exact(INDEX_ENTRY).filter(inside).collect();
+        let mut wanted: Vec<&[u64]> = entries.chunks_exact(ENTRY).filter(inside).collect();
         if scope.page.order == Order::NewestFirst {
             wanted.reverse();
         }
@@ -274,7 +277,7 @@ impl Gathered<'_, '_> {
         let &[_, _, conversation, number, _] = entry else { return Ok(None) };
         let there = match self.there.get(&conversation) {
             Some(there) => *there,
-            None => self.store.get(&keys::conversation(conversation))?.is_some(),
+            None => self.store.get(&ConversationRow::key(conversation))?.is_some(),
         };
         self.there.insert(conversation, there);
         if !there {
@@ -312,19 +315,10 @@ fn old_rows(
     index_before: Option<Timestamp>,
 ) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut old = Vec::new();
-    let mut collect = |letter: u8, limit: Timestamp| {
-        let start = keys::all(letter).start;
-        let end = keys::tokens(limit.as_millis(), 0);
-        let end = [&[letter], &end[1..]].concat();
-        let mut left = STEP;
-        store.scan(&start..&end, Direction::Ascending, &mut |key, _| {
-            old.push(key.to_vec());
-            left -= 1;
-            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-    };
-    collect(b't', tokens_before)?;
-    collect(b'n', now)?;
+    let tokens = keys::all(TokenRow::LETTER).start..TokenRow::key(tokens_before.as_millis(), 0);
+    log::collect(store, &tokens, STEP, &mut old)?;
+    let nonces = keys::all(NonceRow::LETTER).start..NonceRow::key(now.as_millis(), 0);
+    log::collect(store, &nonces, STEP, &mut old)?;
     if let Some(limit) = index_before {
         old.extend(crate::log::old_index(store, limit, STEP)?);
     }

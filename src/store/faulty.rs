@@ -1,4 +1,4 @@
-//! A store that fails, fills up, stalls, tears and loses power when a test says so.
+//! A store that fails, fills up, stalls, panics, tears and loses power when a test says so.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow, Range};
@@ -62,6 +62,8 @@ struct State {
     /// What lies between the two, in order.
     unsynced: Vec<Batch>,
     failures: Vec<Failure>,
+    /// How many of the next calls panic.
+    panics: BTreeMap<Operation, usize>,
     full: bool,
     tear_after: Option<usize>,
     gone: Option<StoreError>,
@@ -79,6 +81,22 @@ pub enum Failure {
     MaybeAndNot,
     /// The error says "may be stored", and it is.
     MaybeAndStored,
+}
+
+/// A call of a store that may [panic](Faults::panic_next).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`Store::get`].
+    Get,
+    /// [`Store::scan`].
+    Scan,
+    /// [`Store::apply`].
+    Apply,
+    /// [`Store::maintain`].
+    Maintain,
+    /// [`Store::close`].
+    Close,
 }
 
 /// How often a store was called.
@@ -111,6 +129,7 @@ impl FaultyStore {
             rows,
             unsynced: Vec::new(),
             failures: Vec::new(),
+            panics: BTreeMap::new(),
             full: false,
             tear_after: None,
             gone: None,
@@ -133,6 +152,11 @@ impl Faults {
     pub fn fail_next(&self, count: usize, failure: Failure) {
         let mut state = self.shared.state.lock();
         state.failures.extend(std::iter::repeat_n(failure, count));
+    }
+
+    /// Lets the next `count` calls of this kind panic before they do anything; `usize::MAX` of them are all, zero none.
+    pub fn panic_next(&self, operation: Operation, count: usize) {
+        self.shared.state.lock().panics.insert(operation, count);
     }
 
     /// Answers each `apply` with [`StoreError::Full`], until told otherwise.
@@ -226,6 +250,17 @@ impl Faults {
         self.shared.state.lock().counts
     }
 
+    fn panic_where_told(&self, operation: Operation) {
+        let panics = {
+            let mut state = self.shared.state.lock();
+            let left = state.panics.entry(operation).or_default();
+            let panics = *left > 0;
+            *left = left.saturating_sub(usize::from(*left < usize::MAX));
+            panics
+        };
+        assert!(!panics, "a scripted panic in {operation:?}");
+    }
+
     fn wait_while_stalled(&self) {
         let mut stall = self.shared.stall.lock();
         if !stall.on {
@@ -290,6 +325,7 @@ impl State {
 
 impl Store for FaultyStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.faults.panic_where_told(Operation::Get);
         let mut state = self.faults.shared.state.lock();
         state.counts.gets += 1;
         state.check()?;
@@ -297,6 +333,7 @@ impl Store for FaultyStore {
     }
 
     fn scan(&self, range: Range<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.faults.panic_where_told(Operation::Scan);
         let found = {
             let mut state = self.faults.shared.state.lock();
             state.counts.scans += 1;
@@ -317,11 +354,13 @@ impl Store for FaultyStore {
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         self.faults.shared.state.lock().counts.applies += 1;
+        self.faults.panic_where_told(Operation::Apply);
         self.faults.wait_while_stalled();
         self.faults.shared.state.lock().apply(batch)
     }
 
     fn maintain(&self) -> Result<(), StoreError> {
+        self.faults.panic_where_told(Operation::Maintain);
         let mut state = self.faults.shared.state.lock();
         state.check()?;
         if state.durability == Durability::Process {
@@ -342,6 +381,7 @@ impl Store for FaultyStore {
     }
 
     fn close(&self) -> Result<(), StoreError> {
+        self.faults.panic_where_told(Operation::Close);
         let mut state = self.faults.shared.state.lock();
         if state.gone == Some(StoreError::Closed) {
             return Ok(());

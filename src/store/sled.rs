@@ -2,19 +2,28 @@
 //!
 //! sled 0.34 is fast and calls itself beta. Around it stand: a real sync before a commit is acknowledged, a guard around each
 //! call (sled panics where it is damaged), a side file that finds a store rolled back, degraded operation while the disk is
-//! full, and rotation to a new folder where space does not come back by itself. No thread but sled's own; the guard needs a
-//! host that unwinds (`panic = "unwind"`, the default).
+//! full or handles run out, and rotation to a new folder where space does not come back by itself. No thread but sled's own;
+//! the guard needs a host that unwinds (`panic = "unwind"`, the default).
+//!
+//! What a failed call means for the next ones: what comes back by itself (space, handles, memory, an interrupted call) is
+//! tried again with growing pauses, up to two seconds; so is a panic of sled, with the database opened anew. After a sync that
+//! failed, or a disk that failed a write, nothing is tried any more ([`StoreError::Broken`]).
 
+mod blobs;
+mod causes;
 mod database;
 mod folder;
+mod opening;
 mod options;
 mod rotation;
 mod salvage;
+mod seam;
 mod side;
+mod stretch;
 
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,11 +31,18 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 pub use self::options::{InvalidOption, OnDamage, SledOptions};
+#[cfg(feature = "testing")]
+pub use self::seam::{Call, Trouble};
 
-use self::database::{Database, State, is_released, release, system_error, wait_until_released};
-use self::folder::{Backup, Folder, folder_bytes, move_dispensable_away, sync_folder};
+use self::causes::{sync_error, system_error, write_error};
+use self::database::{Database, State, is_released, wait_until_released};
+use self::folder::{Folder, folder_bytes};
+use self::opening::Opening;
 use self::rotation::Rotation;
-use self::side::{Mark, SideFile, boot_id};
+#[cfg(not(feature = "testing"))]
+use self::seam::Call;
+use self::seam::Seam;
+use self::side::SideFile;
 use super::{Batch, Direction, Durability, Store, StoreError, StoreStatus, Visit};
 
 /// How often `Process` mode syncs for real. With a `maintain` about every second that is within the ten seconds promised.
@@ -37,11 +53,14 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 /// What must fit on the disk before a full store tries again.
 const PROBE_BYTES: usize = 256 * 1024;
-/// How many calls of `maintain` pass between two looks at the disk, or after a rotation that failed.
+/// The handles that opening a database takes, and some for the threads that take handles at the same time. They must be there
+/// before readers lose the database that they have.
+const PROBE_HANDLES: usize = 12;
+/// How many calls of `maintain` pass between two looks at the disk, after a rotation that lacked something, or after one that
+/// failed.
 const ROTATION_CHECK_EVERY: u32 = 10;
+const ROTATION_RETRY_SOON: u32 = 3;
 const ROTATION_RETRY_AFTER: u32 = 300;
-/// How many rows a salvaged store takes in one batch.
-const SALVAGE_ROWS: usize = 256;
 
 /// What was done to a damaged store as it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +87,10 @@ pub struct SledStore {
     open: RwLock<Open>,
     syncs: AtomicU64,
     live_bytes: AtomicU64,
+    disk_bytes: AtomicU64,
     loss_possible: bool,
     recovery: Option<Recovery>,
+    seam: Seam,
 }
 
 struct Open {
@@ -83,8 +104,11 @@ struct Writer {
     folder: Option<Folder>,
     data: String,
     side: SideFile,
-    /// As of the last acknowledged commit.
+    /// As of the last commit that the database took, acknowledged or not.
     state: State,
+    acknowledged: u64,
+    /// A descriptor of a database that failed and was let go of: its syncs tell what the system could not write.
+    witness: Option<Arc<fs::File>>,
     unsynced: bool,
     synced_at: Instant,
     fault: Option<Fault>,
@@ -119,13 +143,26 @@ impl SledStore {
     /// folder; one that is refused as damaged is left as it was ([`SledOptions::copy_bytes_max`]).
     pub fn open(options: SledOptions) -> Result<Self, StoreError> {
         let folder = Folder::open(&options.path)?;
-        match Opening::run(&folder, &options) {
-            Ok(opening) => Ok(Self::assemble(options, folder, opening)),
+        let seam = Seam::default();
+        match Opening::run(&folder, &options, &seam) {
+            Ok(opening) => Ok(Self::assemble(options, folder, opening, seam)),
             Err(error) => {
                 folder.abandon();
                 Err(error)
             }
         }
+    }
+
+    /// Lets the next `times` calls of this kind fail, as no healthy machine lets them.
+    #[cfg(feature = "testing")]
+    pub fn trouble(&self, call: Call, trouble: Trouble, times: usize) {
+        self.seam.trouble(call, trouble, times);
+    }
+
+    /// Ends all troubles.
+    #[cfg(feature = "testing")]
+    pub fn end_troubles(&self) {
+        self.seam.clear();
     }
 
     /// What was done to a damaged store, if this one was.
@@ -134,12 +171,14 @@ impl SledStore {
         self.recovery.as_ref()
     }
 
-    fn assemble(options: SledOptions, folder: Folder, opening: Opening) -> Self {
+    fn assemble(options: SledOptions, folder: Folder, opening: Opening, seam: Seam) -> Self {
         let writer = Writer {
             folder: Some(folder),
             data: opening.data,
             side: opening.side,
             state: opening.state,
+            acknowledged: opening.state.commit,
+            witness: None,
             unsynced: false,
             synced_at: now(),
             fault: None,
@@ -155,8 +194,10 @@ impl SledStore {
             open: RwLock::new(Open { database: Some(Arc::new(opening.database)), absent: StoreError::Closed }),
             syncs: AtomicU64::new(1),
             live_bytes: AtomicU64::new(opening.state.live_bytes),
+            disk_bytes: AtomicU64::new(0),
             loss_possible: opening.loss_possible,
             recovery: opening.recovery,
+            seam,
         }
     }
 
@@ -165,86 +206,108 @@ impl SledStore {
         open.database.clone().ok_or_else(|| open.absent.clone())
     }
 
+    /// No file is opened on this way, so that a process without a free handle still commits.
     fn commit(&self, writer: &mut Writer, batch: &Batch) -> Result<(), StoreError> {
         let database = self.database()?;
         let before = writer.state;
-        let state = database.apply(batch.writes(), before.commit + 1, before.live_bytes)?;
+        writer.state = database.apply(batch.writes(), before.commit + 1, before.live_bytes)?;
+        let commit = writer.state.commit;
         database.flush()?;
         writer.unsynced = true;
         if self.options.durability == Durability::Fsync || writer.synced_at.elapsed() >= SYNC_EVERY {
-            self.sync(writer, &database, state.commit)?;
+            self.sync(writer, &database, commit)?;
         }
-        writer.state = state;
-        self.live_bytes.store(state.live_bytes, Ordering::Relaxed);
+        if self.options.durability == Durability::Process {
+            self.noted(|| writer.side.note(commit))?;
+        }
+        writer.acknowledged = commit;
+        self.live_bytes.store(writer.state.live_bytes, Ordering::Relaxed);
         writer.mirror(batch);
         Ok(())
     }
 
-    /// A real sync, and then the side file: it never leads.
+    /// A real sync, and then the mark in the side file: it never leads.
     fn sync(&self, writer: &mut Writer, database: &Database, commit: u64) -> Result<(), StoreError> {
         database.sync()?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         (writer.unsynced, writer.synced_at) = (false, now());
-        writer.side.record(commit).map_err(|error| system_error(&self.options.path, &error))
+        self.noted(|| writer.side.record(commit))
     }
 
-    /// Opens the database again where an earlier call failed and it is time to try.
+    fn noted(&self, write: impl FnOnce() -> std::io::Result<()>) -> Result<(), StoreError> {
+        let outcome = self.seam.pass(Call::Note).and_then(|()| write());
+        outcome.map_err(|error| write_error(&self.options.path, &error))
+    }
+
+    /// Goes on where an earlier call failed and it is time to try, with the database opened anew where that is needed.
     fn recover(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        let Some(folder) = &writer.folder else { return Err(StoreError::Closed) };
+        if writer.folder.is_none() {
+            return Err(StoreError::Closed);
+        }
         let Some(fault) = &writer.fault else { return Ok(()) };
         if fault.retry_at.is_none_or(|at| now() < at) {
             return Err(fault.error.clone());
         }
+        self.try_again(writer)
+    }
+
+    fn try_again(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let Some(folder) = &writer.folder else { return Err(StoreError::Closed) };
         let data = folder.path(&writer.data);
-        let outcome = probe(folder).and_then(|()| self.reopen(&data, writer.state.commit));
+        let needs_reopening = self.open.read().database.as_ref().is_none_or(|database| database.is_spoilt());
+        let outcome = if needs_reopening { probe(folder).and_then(|()| self.reopen(writer, &data)) } else { Ok(()) };
         match outcome {
-            Ok(state) => {
-                tracing::info!(path = %data.display(), "the store is back");
-                writer.state = state;
+            Ok(()) => {
+                tracing::info!(path = %data.display(), "the store takes writes again");
                 writer.fault = None;
                 Ok(())
             }
-            Err(error) => {
-                self.retry_later(writer, error.clone());
-                Err(error)
-            }
+            Err(error) => Err(self.refuse_writes(writer, error)),
         }
     }
 
-    fn reopen(&self, data: &std::path::Path, acknowledged: u64) -> Result<State, StoreError> {
+    fn reopen(&self, writer: &mut Writer, data: &Path) -> Result<(), StoreError> {
         let database = self.open.write().database.take();
-        release(database);
-        wait_until_released(data);
-        let database = Database::open(data, self.options.cache_bytes)?;
-        let state = database.state()?.unwrap_or_default();
-        if state.commit < acknowledged {
-            return Err(StoreError::RolledBack { path: data.to_owned(), lost: acknowledged - state.commit });
+        if let Some(database) = database {
+            writer.witness = Some(database.witness());
         }
+        wait_until_released(data);
+        // sled's own descriptor may have been told of the failure, and then a new one is not: the system would call clean
+        // what it has dropped. This one was open all the time.
+        if let Some(witness) = &writer.witness {
+            self.seam.pass(Call::Sync).and_then(|()| witness.sync_data()).map_err(|error| sync_error(data, &error))?;
+        }
+        let database = Database::open(data, self.options.cache_bytes, &self.seam)?;
+        let state = database.state()?.unwrap_or_default();
+        if state.commit < writer.acknowledged {
+            return Err(StoreError::RolledBack { path: data.to_owned(), lost: writer.acknowledged - state.commit });
+        }
+        database.sync()?;
         self.open.write().database = Some(Arc::new(database));
-        Ok(state)
+        (writer.state, writer.witness) = (state, None);
+        Ok(())
     }
 
     /// Refuses writes after a call that failed; readers keep the database until it is opened again.
     fn degrade(&self, writer: &mut Writer, error: StoreError) -> StoreError {
-        tracing::warn!(%error, "the store takes no writes for now");
         if let Some(rotation) = writer.rotation.take() {
-            rotation.abandon();
+            writer.abandon(rotation);
         }
-        match error {
-            // The system may have dropped what it could not write and call it clean: nothing built on it can be believed.
-            StoreError::Io(_) => {
-                self.open.write().absent = error.clone();
-                writer.fault = Some(Fault { error: error.clone(), retry_at: None });
-            }
-            _ => self.retry_later(writer, error.clone()),
-        }
-        error
+        self.refuse_writes(writer, error)
     }
 
-    fn retry_later(&self, writer: &mut Writer, error: StoreError) {
+    fn refuse_writes(&self, writer: &mut Writer, error: StoreError) -> StoreError {
         self.open.write().absent = error.clone();
-        writer.fault = Some(Fault { error, retry_at: Some(now() + writer.retry_after) });
+        let retry_at = if let StoreError::Broken(_) = error {
+            tracing::error!(%error, "the store takes no writes any more");
+            None
+        } else {
+            tracing::warn!(%error, "the store takes no writes for now");
+            Some(now() + writer.retry_after)
+        };
         writer.retry_after = (writer.retry_after * 2).min(RETRY_AFTER_MAX);
+        writer.fault = Some(Fault { error: error.clone(), retry_at });
+        error
     }
 
     fn maintain_open(&self, writer: &mut Writer) -> Result<(), StoreError> {
@@ -252,45 +315,54 @@ impl SledStore {
         if writer.unsynced && writer.synced_at.elapsed() >= SYNC_EVERY {
             self.sync(writer, &database, writer.state.commit)?;
         }
-        writer.side.sync().map_err(|error| system_error(&self.options.path, &error))?;
+        writer.side.sync().map_err(|error| sync_error(&self.options.path, &error))?;
         writer.remove_retired();
-        if let Err(error) = self.rotate(writer, database) {
-            tracing::warn!(%error, "the store could not be rotated");
-            writer.give_up_rotation();
+        match self.rotate(writer, database) {
+            Ok(true) => self.switch(writer),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                writer.give_up_rotation(&error);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    /// One bounded step of a rotation, if one is due.
-    fn rotate(&self, writer: &mut Writer, database: Arc<Database>) -> Result<(), StoreError> {
-        let Some(folder) = &writer.folder else { return Ok(()) };
+    /// One bounded step of a rotation, if one is due. Returns whether the copy is complete and durable.
+    fn rotate(&self, writer: &mut Writer, database: Arc<Database>) -> Result<bool, StoreError> {
         let Some(rotation) = &mut writer.rotation else {
             if writer.rotation_due(&self.options) {
-                writer.rotation = writer.begin_rotation(self.options.cache_bytes)?;
+                writer.begin_rotation(self.options.cache_bytes, &self.seam)?;
             }
-            return Ok(());
+            return Ok(false);
         };
-        if rotation.step(&database)? {
-            rotation.finish(folder, writer.state.commit)?;
-            drop(database);
-            self.switch(writer);
+        let complete = rotation.step(&database)?;
+        if complete {
+            rotation.seal(writer.state.commit)?;
         }
-        Ok(())
+        Ok(complete)
     }
 
     /// Goes on with the new folder. The old one goes when its last reader has.
-    fn switch(&self, writer: &mut Writer) {
-        let Some(rotation) = writer.rotation.take() else { return };
+    fn switch(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let (Some(rotation), Some(folder)) = (writer.rotation.take(), &writer.folder) else { return Ok(()) };
+        if let Err(error) = folder.point_to(rotation.name()) {
+            writer.rotation = Some(rotation);
+            writer.give_up_rotation(&error);
+            return Ok(());
+        }
+        // Where the new name may not outlive the machine, either folder may be found: both stay as they are.
+        let named = self.seam.pass(Call::Rename).map_err(|error| sync_error(folder.root(), &error));
+        if let Err(error) = named.and_then(|()| folder.sync_names()) {
+            return Err(StoreError::Broken(format!("the move to a new folder failed: {error}")));
+        }
         let (database, state, name) = rotation.into_database();
-        let old = self.open.write().database.replace(Arc::new(database));
-        release(old);
+        writer.rotated_bytes = folder_bytes(&folder.path(&name)).unwrap_or(writer.rotated_bytes);
+        self.open.write().database = Some(Arc::new(database));
         writer.retired.push(std::mem::replace(&mut writer.data, name));
         (writer.state, writer.unsynced) = (state, false);
         self.live_bytes.store(state.live_bytes, Ordering::Relaxed);
-        if let Some(folder) = &writer.folder {
-            writer.rotated_bytes = folder_bytes(&folder.path(&writer.data));
-        }
         tracing::info!(data = %writer.data, "the store has moved to a new folder");
+        Ok(())
     }
 }
 
@@ -329,10 +401,14 @@ impl Store for SledStore {
     }
 
     fn status(&self) -> StoreStatus {
+        // Without a handle to look with, what was seen last stands.
+        if let Ok(bytes) = folder::data_bytes(&self.options.path) {
+            self.disk_bytes.store(bytes, Ordering::Relaxed);
+        }
         StoreStatus {
             durability: self.options.durability,
             loss_possible: self.loss_possible,
-            disk_bytes: folder::data_bytes(&self.options.path),
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
             live_bytes: self.live_bytes.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
         }
@@ -340,61 +416,79 @@ impl Store for SledStore {
 
     fn close(&self) -> Result<(), StoreError> {
         let mut writer = self.writer.lock();
-        writer.remove_retired();
-        let Some(folder) = writer.folder.take() else { return Ok(()) };
+        if writer.folder.is_none() {
+            return Ok(());
+        }
         let outcome = self.last_sync(&mut writer);
         if let Some(rotation) = writer.rotation.take() {
-            rotation.abandon();
+            writer.abandon(rotation);
         }
-        let database = {
+        writer.remove_retired();
+        let Some(folder) = writer.folder.take() else { return outcome };
+        {
             let mut open = self.open.write();
             open.absent = StoreError::Closed;
-            open.database.take()
-        };
-        release(database);
+            open.database = None;
+        }
         wait_until_released(&folder.path(&writer.data));
         outcome
     }
 }
 
 impl SledStore {
+    /// Also after a fault: what can come back may be back.
     fn last_sync(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        if let Some(fault) = &writer.fault {
-            return Err(fault.error.clone());
+        if let Some(Fault { error: error @ StoreError::Broken(_), .. }) = &writer.fault {
+            return Err(error.clone());
+        }
+        if writer.fault.is_some() {
+            self.try_again(writer)?;
         }
         let database = self.database()?;
         database.flush()?;
         let commit = writer.state.commit;
         self.sync(writer, &database, commit)?;
-        writer.side.record_clean(commit).map_err(|error| system_error(&self.options.path, &error))
-    }
-}
-
-/// Lets go of sled without letting a panic of it out. The side file then tells the next start that nobody closed.
-impl Drop for SledStore {
-    fn drop(&mut self) {
-        release(self.open.get_mut().database.take());
+        writer.side.record_clean(commit).map_err(|error| sync_error(&self.options.path, &error))
     }
 }
 
 impl Writer {
-    fn begin_rotation(&self, cache_bytes: u64) -> Result<Option<Rotation>, StoreError> {
-        self.folder.as_ref().map(|folder| Rotation::begin(folder, cache_bytes)).transpose()
+    fn begin_rotation(&mut self, cache_bytes: u64, seam: &Seam) -> Result<(), StoreError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let name = folder.next_name()?;
+        match Rotation::begin(folder, name.clone(), cache_bytes, seam) {
+            Ok(rotation) => {
+                self.rotation = Some(rotation);
+                Ok(())
+            }
+            Err(error) => {
+                self.retired.push(name);
+                Err(error)
+            }
+        }
     }
 
     /// Repeats a commit in the copy under way. The copy is not the store yet: where it fails, only it is given up.
     fn mirror(&mut self, batch: &Batch) {
         let Some(rotation) = &mut self.rotation else { return };
         if let Err(error) = rotation.mirror(batch.writes()) {
-            tracing::warn!(%error, "the store could not be rotated");
-            self.give_up_rotation();
+            self.give_up_rotation(&error);
         }
     }
 
-    fn give_up_rotation(&mut self) {
-        self.rotation_check_in = ROTATION_RETRY_AFTER;
+    fn give_up_rotation(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "the store could not be rotated");
+        let soon = matches!(error, StoreError::Exhausted(_) | StoreError::Full);
+        self.rotation_check_in = if soon { ROTATION_RETRY_SOON } else { ROTATION_RETRY_AFTER };
         if let Some(rotation) = self.rotation.take() {
-            rotation.abandon();
+            self.abandon(rotation);
+        }
+    }
+
+    fn abandon(&mut self, rotation: Rotation) {
+        let name = rotation.name().to_owned();
+        if !rotation.abandon() {
+            self.retired.push(name);
         }
     }
 
@@ -402,7 +496,8 @@ impl Writer {
         let Some(folder) = &self.folder else { return };
         self.retired.retain(|name| {
             let data = folder.path(name);
-            !(is_released(&data) && fs::remove_dir_all(&data).is_ok())
+            let gone = !data.exists() || (is_released(&data) && fs::remove_dir_all(&data).is_ok());
+            !gone
         });
     }
 
@@ -414,17 +509,23 @@ impl Writer {
         }
         self.rotation_check_in = ROTATION_CHECK_EVERY;
         let Some(folder) = &self.folder else { return false };
-        let disk = folder_bytes(&folder.path(&self.data));
+        let Ok(disk) = folder_bytes(&folder.path(&self.data)) else { return false };
         disk >= options.rotate_bytes_min
             && disk / u64::from(options.rotate_at) > self.state.live_bytes
             && disk / 2 >= self.rotated_bytes
     }
 }
 
-/// Whether the disk has room again. A small file stands for it: opening a database on a full disk costs its readers.
+/// Whether the disk has room again, and the process handles. A small file stands for it: opening a database where there is
+/// none costs its readers.
 fn probe(folder: &Folder) -> Result<(), StoreError> {
     let path = folder.path("probe");
-    let outcome = fs::write(&path, vec![0; PROBE_BYTES]).and_then(|()| fs::File::open(&path)?.sync_all());
+    let room = || {
+        fs::write(&path, vec![0; PROBE_BYTES])?;
+        let handles = (0..PROBE_HANDLES).map(|_| fs::File::open(&path)).collect::<std::io::Result<Vec<_>>>()?;
+        handles.first().map_or(Ok(()), fs::File::sync_all)
+    };
+    let outcome = room();
     let _ = fs::remove_file(&path);
     outcome.map_err(|error| system_error(folder.root(), &error))
 }
@@ -432,202 +533,4 @@ fn probe(folder: &Folder) -> Result<(), StoreError> {
 #[expect(clippy::disallowed_methods, reason = "spans between syncs and retries; no time reaches the engine")]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// A store as it comes out of opening.
-struct Opening {
-    database: Database,
-    state: State,
-    data: String,
-    side: SideFile,
-    loss_possible: bool,
-    recovery: Option<Recovery>,
-}
-
-impl Opening {
-    fn run(folder: &Folder, options: &SledOptions) -> Result<Self, StoreError> {
-        let system = |error: std::io::Error| system_error(folder.root(), &error);
-        let (mut side, last) = SideFile::open(&folder.path("commits"), options.durability).map_err(system)?;
-        let known = folder.current()?;
-        let (data, database, state, recovery) = open_or_recover(folder, options, known.as_deref(), last)?;
-        database.sync()?;
-        // The side file first: between the two it may lag behind the database that becomes current, and never leads it.
-        side.record(state.commit).and_then(|()| side.sync()).map_err(system)?;
-        folder.set_current(&data)?;
-        folder.remove_leftovers(&data)?;
-        let loss_possible = recovery.is_some() || loss_possible(known.is_some() && state.commit > 0, last);
-        Ok(Self { database, state, data, side, loss_possible, recovery })
-    }
-}
-
-/// Whether commits acknowledged by the last run may be missing without anything being wrong.
-fn loss_possible(existed: bool, last: Option<Mark>) -> bool {
-    match last {
-        // Without a side file nothing can be ruled out.
-        None => existed,
-        Some(mark) => !mark.clean && mark.process && (mark.boot.is_none() || mark.boot != boot_id()),
-    }
-}
-
-type Opened = (String, Database, State, Option<Recovery>);
-
-fn open_or_recover(
-    folder: &Folder,
-    options: &SledOptions,
-    known: Option<&str>,
-    last: Option<Mark>,
-) -> Result<Opened, StoreError> {
-    let name = known.map_or_else(|| folder.next_name(), |name| Ok(name.to_owned()))?;
-    let promised = last.map_or(0, |mark| mark.commit);
-    match open_unharmed(folder, &name, options, promised) {
-        Ok((database, state)) => Ok((name, database, state, None)),
-        Err(damage @ (StoreError::Corrupt { .. } | StoreError::RolledBack { .. })) => match options.on_damage {
-            OnDamage::Refuse => Err(damage),
-            OnDamage::SetAside => start_over(folder, options, &name, damage, promised),
-            OnDamage::Salvage => start_from_salvage(folder, options, &name, damage, promised),
-        },
-        Err(error) => Err(error),
-    }
-}
-
-/// Opens a data folder. One that is found damaged or rolled back is left as it was.
-fn open_unharmed(
-    folder: &Folder,
-    name: &str,
-    options: &SledOptions,
-    promised: u64,
-) -> Result<(Database, State), StoreError> {
-    let data = folder.path(name);
-    let existed = data.is_dir();
-    let backup = if existed { Backup::take(&data, options.copy_bytes_max) } else { None };
-    match open_checked(&data, options, promised) {
-        Ok(opened) => {
-            if let Some(backup) = backup {
-                backup.discard();
-            }
-            Ok(opened)
-        }
-        Err(error) => {
-            match (backup, &error) {
-                (Some(backup), StoreError::Corrupt { .. } | StoreError::RolledBack { .. }) => {
-                    wait_until_released(&data);
-                    backup.restore().map_err(|error| system_error(&data, &error))?;
-                }
-                (Some(backup), _) => backup.discard(),
-                (None, _) => {}
-            }
-            if !existed {
-                let _ = fs::remove_dir_all(&data);
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Opens a database, a second time without what it can do without, and holds it to what was promised.
-fn open_checked(data: &std::path::Path, options: &SledOptions, promised: u64) -> Result<(Database, State), StoreError> {
-    let open = || {
-        let database = Database::open(data, options.cache_bytes)?;
-        let state = database.state()?;
-        Ok((database, state))
-    };
-    let system = |error: std::io::Error| system_error(data, &error);
-    let (database, state) = match open() {
-        Err(error @ StoreError::Corrupt { .. }) => {
-            wait_until_released(data);
-            if !move_dispensable_away(data).map_err(system)? {
-                return Err(error);
-            }
-            open()?
-        }
-        outcome => outcome?,
-    };
-    let commit = state.map_or(0, |state| state.commit);
-    if commit < promised {
-        return Err(StoreError::RolledBack { path: data.to_owned(), lost: promised - commit });
-    }
-    let state = match state {
-        Some(state) => state,
-        None => {
-            let state = database.apply(&[], 0, 0)?;
-            database.flush()?;
-            state
-        }
-    };
-    sync_folder(data).map_err(system)?;
-    folder::forget_dispensable(data);
-    Ok((database, state))
-}
-
-/// Moves what is there aside and starts with an empty database.
-fn start_over(
-    folder: &Folder,
-    options: &SledOptions,
-    name: &str,
-    damage: StoreError,
-    promised: u64,
-) -> Result<Opened, StoreError> {
-    let fresh = folder.next_name()?;
-    let moved_to = folder.path(name).is_dir().then(|| folder.set_aside(name)).transpose()?;
-    let (database, state) = open_checked(&folder.path(&fresh), options, 0)?;
-    let recovery = Recovery { damage, moved_to, rows: 0, unreadable: 0, lost_commits: promised };
-    Ok((fresh, database, state, Some(recovery)))
-}
-
-/// Reads what can be read into a new database, complete before it takes the old one's place.
-fn start_from_salvage(
-    folder: &Folder,
-    options: &SledOptions,
-    name: &str,
-    damage: StoreError,
-    promised: u64,
-) -> Result<Opened, StoreError> {
-    let found = salvage::salvage(&folder.path(name)).map_err(|error| system_error(folder.root(), &error))?;
-    let (rows, unreadable) = (found.rows.len() as u64, found.unreadable);
-    let lost_commits = promised.saturating_sub(found.commit);
-    let fresh = folder.next_name()?;
-    let filling = folder.path(&format!("{fresh}.filling"));
-    fill(&filling, options, found)?;
-    let moved_to = folder.path(name).is_dir().then(|| folder.set_aside(name)).transpose()?;
-    fs::rename(&filling, folder.path(&fresh)).map_err(|error| system_error(folder.root(), &error))?;
-    let (database, state) = open_checked(&folder.path(&fresh), options, 0)?;
-    Ok((fresh, database, state, Some(Recovery { damage, moved_to, rows, unreadable, lost_commits })))
-}
-
-fn fill(data: &std::path::Path, options: &SledOptions, found: salvage::Salvaged) -> Result<(), StoreError> {
-    let database = Database::open(data, options.cache_bytes)?;
-    let mut state = State::default();
-    let mut batch = Batch::default();
-    for (key, value) in found.rows {
-        batch.put(key, value);
-        if batch.len() == SALVAGE_ROWS {
-            state = database.apply(batch.writes(), found.commit, state.live_bytes)?;
-            batch = Batch::default();
-        }
-    }
-    database.apply(batch.writes(), found.commit, state.live_bytes)?;
-    database.flush()?;
-    database.sync()?;
-    release(database);
-    wait_until_released(data);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loss_is_possible_only_when_a_process_store_and_its_machine_both_stopped_short() {
-        let here = boot_id().or(Some([b'h'; 36]));
-        let mark = Mark { commit: 5, clean: false, process: true, boot: Some([b'x'; 36]) };
-        assert!(loss_possible(true, Some(mark)), "the machine went down");
-        assert!(loss_possible(true, Some(Mark { boot: None, ..mark })), "the machine may have gone down");
-        assert!(!loss_possible(true, Some(Mark { clean: true, ..mark })), "closed in order");
-        assert!(!loss_possible(true, Some(Mark { process: false, ..mark })), "synced at each commit");
-        if boot_id().is_some() {
-            assert!(!loss_possible(true, Some(Mark { boot: here, ..mark })), "only the process ended");
-        }
-        assert!(loss_possible(true, None) && !loss_possible(false, None), "rows without a side file");
-    }
 }

@@ -6,6 +6,9 @@
 //! | `sent CONVERSATION NUMBER ID BODY` | the sender was told that the message is durable |
 //! | `will ID…` | the receiver is about to acknowledge these |
 //! | `did MILLIS ID…` | it has, at that time |
+//! | `receipt ID` | the sender was told that the message was received |
+//! | `about CONVERSATION PEER in` | a membership is about to change, to `in` or `out` |
+//! | `member CONVERSATION PEER in` | it has |
 //! | `wrong TEXT` | a session saw what it must not see |
 
 use std::collections::{HashMap, HashSet};
@@ -17,8 +20,8 @@ use std::time::Duration;
 
 use switchboard::store::Durability;
 use switchboard::{
-    Clock, ConversationId, Create, Draft, Hub, MessageId, Open, PeerId, Reply, Request, SessionHandle, Shape, Target,
-    Ticket, Update,
+    Accepted, Clock, ConversationId, Create, Draft, Hub, MessageId, Open, PeerId, Reply, Request, SessionHandle, Shape,
+    Target, Ticket, Update,
 };
 
 use super::{PEERS, Workload, receiver, sender};
@@ -46,6 +49,7 @@ pub(super) fn run(task: &str) {
         for number in 0..PEERS {
             let (hub, groups) = (&hub, &groups);
             scope.spawn(move || match groups.get(number % 2) {
+                None if workload == Workload::Members => churn(hub, number, life),
                 Some(group) => talk(hub, sender(number), &Target::Conversation(group.clone()), life),
                 None => talk(hub, sender(number), &Target::Peers(vec![receiver(number)]), life),
             });
@@ -86,7 +90,9 @@ fn talk(hub: &Hub, me: PeerId, target: &Target, life: &str) {
             Target::Peers(peers) => Draft::to_peers(peers, body.as_str()),
             Target::Conversation(conversation) => Draft::to_conversation(conversation, body.as_str()),
         };
-        waiting.insert(session.send(draft).unwrap(), body);
+        // Receipts are for messages to one.
+        let draft = if matches!(target, Target::Peers(_)) { draft.with_receipt() } else { draft };
+        waiting.insert(session.send(draft.with_retry_token(super::token(&body))).unwrap(), body);
         while waiting.len() >= WINDOW {
             listen(&session, &mut waiting, &mut watcher);
         }
@@ -97,13 +103,76 @@ fn listen(session: &SessionHandle, waiting: &mut HashMap<Ticket, String>, watche
     let update = session.recv_timeout(LIFE_MAX).unwrap();
     match &*update {
         Update::Reply { ticket, result: Ok(Reply::Accepted(accepted)) } => {
-            let body = waiting.remove(ticket).unwrap();
-            let number = accepted.number.unwrap();
-            report(&format!("sent {} {number} {} {body}", accepted.conversation, accepted.id));
+            report_sent(accepted, &waiting.remove(ticket).unwrap());
         }
+        Update::Receipt { id, .. } => report(&format!("receipt {id}")),
         Update::Reply { result: Err(error), .. } => report(&format!("wrong refused: {error}")),
         other => drop(watcher.see(other)),
     }
+}
+
+/// A group of one's own, whose members are invited and kicked and come and go by themselves, and in which one talks.
+fn churn(hub: &Hub, number: usize, life: &str) {
+    let me = sender(number);
+    let (session, _) = hub.open(Open::new(me.clone())).unwrap();
+    let group = own_group(&session, &me);
+    let guests = ["invited", "walking"].map(|kind| PeerId::new(&format!("{kind}-{number}")).unwrap());
+    let (walker, _) = hub.open(Open::new(guests[1].clone())).unwrap();
+    let members = Request::Members { conversation: group.clone() };
+    let Reply::Members { peers, .. } = ask(&session, members) else { return report("wrong: no members") };
+    let mut is_in = guests.clone().map(|guest| peers.contains(&guest));
+    for count in 0_usize.. {
+        let which = count % 2;
+        let (guest, conversation) = (guests[which].clone(), group.clone());
+        let step = if is_in[which] { "out" } else { "in" };
+        let (peers, signature) = (vec![guest.clone()], None);
+        let (who, request) = match (which, is_in[which]) {
+            (0, false) => (&session, Request::Invite { conversation, peers, signature }),
+            (0, true) => (&session, Request::Kick { conversation, peers, signature }),
+            (_, false) => (&walker, Request::Join { conversation, signature }),
+            (_, true) => (&walker, Request::Leave { conversation }),
+        };
+        report(&format!("about {group} {guest} {step}"));
+        ask(who, request);
+        report(&format!("member {group} {guest} {step}"));
+        is_in[which] = !is_in[which];
+        let body = format!("{life}.{}.{count}", me.as_str());
+        let draft = Draft::to_conversation(group.clone(), body.as_str()).with_retry_token(super::token(&body));
+        let Reply::Accepted(accepted) = ask(&session, Request::Send(draft)) else { return report("wrong: no reply") };
+        report_sent(&accepted, &body);
+    }
+}
+
+/// The group that an earlier life made, or a new one.
+fn own_group(session: &SessionHandle, me: &PeerId) -> ConversationId {
+    let Reply::Conversations(mine) = ask(session, Request::Conversations) else { panic!("no conversations") };
+    let group = mine.first().map_or_else(
+        || {
+            let create = Request::Create(Create::new(Shape::Group, Vec::new()));
+            let Reply::Created { conversation, .. } = ask(session, create) else { panic!("no group") };
+            conversation.id
+        },
+        |group| group.id.clone(),
+    );
+    // Again in each life: the one that made it may have been killed before it could say so.
+    report(&format!("member {group} {me} in"));
+    group
+}
+
+/// Asks and waits for the answer.
+fn ask(session: &SessionHandle, request: Request) -> Reply {
+    let asked = session.request(request).unwrap();
+    loop {
+        if let Update::Reply { ticket, result } = &*session.recv_timeout(LIFE_MAX).unwrap()
+            && *ticket == asked
+        {
+            return result.clone().unwrap();
+        }
+    }
+}
+
+fn report_sent(accepted: &Accepted, body: &str) {
+    report(&format!("sent {} {} {} {body}", accepted.conversation, accepted.number.unwrap(), accepted.id));
 }
 
 /// Opens, takes some messages, acknowledges most of them, goes, and comes again.

@@ -1,6 +1,6 @@
 //! Kills children, and compares what the store holds with what they were told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
@@ -10,51 +10,47 @@ use std::time::{Duration, Instant};
 
 use switchboard::store::Durability;
 use switchboard::{
-    Clock, ConversationId, Draft, Hub, Message, MessageId, Open, Page, Reply, Request, SessionHandle, Timestamp, Update,
+    Clock, ConversationId, Draft, Hub, Message, MessageId, Open, Page, PeerId, Reply, Request, SessionHandle, Update,
 };
 
+use super::told::Told;
 use super::{CHILD, CURSORS_EVERY, PEERS, Workload, child, receiver, sender};
 
-const KILLS: u32 = 60;
+/// Kills of each mode.
+const KILLS: u32 = 15;
 /// Lives in one folder.
-const LIVES: u32 = 5;
+const LIVES: u32 = 4;
+/// How many of the newest messages of a sender are repeated under their tokens.
+const REPEATS: usize = 5;
 const SOON: Duration = Duration::from_secs(30);
 /// Beyond the time between two writes of the cursors: for a thread to be scheduled and a disk to sync.
 const CURSOR_SLACK: Duration = Duration::from_millis(1_000);
 
-/// What children of one folder were told, over all their lives.
-#[derive(Default)]
-struct Told {
-    /// Acknowledged messages: by conversation and number.
-    sent: BTreeMap<(ConversationId, u64), (MessageId, String)>,
-    ids: HashSet<MessageId>,
-    /// What receivers were about to acknowledge, and did.
-    will: HashSet<MessageId>,
-    did: HashMap<MessageId, Timestamp>,
-    /// What they acknowledged so long before the end of that life that the cursors had been written.
-    settled: HashSet<MessageId>,
-    received: usize,
-}
-
-/// What the whole run came to.
+/// What the runs of one mode came to.
 #[derive(Default)]
 struct Sum {
     kills: u32,
     acknowledged: usize,
     stored: usize,
     received: usize,
+    receipts: usize,
+    changes: usize,
+    repeated: usize,
     reopened_max: Duration,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the run is timed")]
 pub(super) fn run() {
     let kills = std::env::var("SWITCHBOARD_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    for durability in [Durability::Process, Durability::Fsync] {
+        run_mode(durability, kills);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the run is timed")]
+fn run_mode(durability: Durability, kills: u32) {
     let started = Instant::now();
     let mut sum = Sum::default();
-    let settings = Workload::ALL
-        .into_iter()
-        .flat_map(|workload| [Durability::Process, Durability::Fsync].map(|durability| (workload, durability)));
-    for (workload, durability) in settings.cycle() {
+    for workload in Workload::ALL.into_iter().cycle() {
         let lives = LIVES.min(kills - sum.kills);
         if lives == 0 {
             break;
@@ -62,12 +58,16 @@ pub(super) fn run() {
         live_and_die(workload, durability, lives, &mut sum);
     }
     println!(
-        "crash: {} kills, {} messages acknowledged, {} stored, {} acknowledged by receivers; \
-         0 lost, 0 numbers or ids given twice; reopened within {:.2?}; {:.0?}",
+        "crash, {durability}: {} kills, {} messages acknowledged, {} stored, {} acknowledged by receivers, {} receipts, \
+         {} memberships changed, {} messages repeated under their tokens; 0 lost, 0 numbers or ids given twice; \
+         reopened within {:.2?}; {:.0?}",
         sum.kills,
         sum.acknowledged,
         sum.stored,
         sum.received,
+        sum.receipts,
+        sum.changes,
+        sum.repeated,
         sum.reopened_max,
         started.elapsed()
     );
@@ -88,6 +88,8 @@ fn live_and_die(workload: Workload, durability: Durability, lives: u32, sum: &mu
     }
     sum.acknowledged += told.sent.len();
     sum.received += told.received;
+    sum.receipts += told.receipts.len();
+    sum.changes += told.changes;
     sum.stored += stored;
 }
 
@@ -106,7 +108,7 @@ fn kill_one(workload: Workload, durability: Durability, life: u32, folder: &Path
     } else {
         is_ready.recv_timeout(SOON).unwrap_or_else(|_| panic!("{name}: the child does not start"));
         // Cursors need some time before it is worth looking at them.
-        let longest = if workload == Workload::Offline { 2_000 } else { 700 };
+        let longest = if workload == Workload::Offline { 1_000 } else { 300 };
         thread::sleep(Duration::from_millis(below(longest)));
     }
     let killed_at = Clock::start().now();
@@ -131,34 +133,6 @@ fn read_lines(lines: ChildStdout, ready: &mpsc::Sender<()>) -> Vec<String> {
             let _ = ready.send(());
         }
         all.push(line.trim_end().to_owned());
-    }
-}
-
-impl Told {
-    fn note(&mut self, line: &str, name: &str) {
-        let words: Vec<&str> = line.split(' ').collect();
-        match words.as_slice() {
-            ["ready"] => {}
-            ["sent", conversation, number, id, body] => {
-                let id = MessageId::parse(id).unwrap();
-                let place = (ConversationId::new(conversation).unwrap(), number.parse().unwrap());
-                assert!(self.ids.insert(id), "{name}: the id {id} was given twice");
-                let before = self.sent.insert(place, (id, (*body).to_owned()));
-                assert!(before.is_none(), "{name}: a number was given twice: {before:?}, {line}");
-            }
-            ["will", ids @ ..] => self.will.extend(ids.iter().map(|id| MessageId::parse(id).unwrap())),
-            ["did", millis, ids @ ..] => {
-                let at = Timestamp::from_millis(millis.parse().unwrap());
-                self.did.extend(ids.iter().map(|id| (MessageId::parse(id).unwrap(), at)));
-            }
-            _ => panic!("{name}: {line}"),
-        }
-    }
-
-    /// A life has ended: what was acknowledged in it before this time does not come again.
-    fn settle(&mut self, before: Timestamp) {
-        self.received += self.did.len();
-        self.settled.extend(self.did.drain().filter(|(_, at)| *at < before).map(|(id, _)| id));
     }
 }
 
@@ -192,7 +166,11 @@ fn check(workload: Workload, durability: Durability, folder: &Path, told: &Told,
         check_log(log, name);
         assert!(log.iter().all(|message| ids.insert(message.id)), "{name}: an id twice");
     }
-    if workload != Workload::Groups {
+    let unheard = told.receipts.iter().find(|id| !told.will.contains(id));
+    assert_eq!(unheard, None, "{name}: a receipt for what nobody received");
+    check_members(&hub, told, name);
+    sum.repeated += logs.values().map(|log| check_repeats(&hub, log, name)).sum::<usize>();
+    if matches!(workload, Workload::Direct | Workload::Offline) {
         (0..PEERS).for_each(|number| check_backlog(&hub, number, &logs, told, name));
     }
     check_goes_on(&hub, &logs, name);
@@ -239,6 +217,45 @@ fn check_backlog(hub: &Hub, number: usize, logs: &HashMap<ConversationId, Vec<Ar
     assert!(waiting.len() <= 50, "{name}: {} messages", waiting.len());
     let again = waiting.iter().find(|id| told.settled.contains(id));
     assert_eq!(again, None, "{name}: acknowledged, and comes again");
+}
+
+/// Memberships are as they were answered.
+fn check_members(hub: &Hub, told: &Told, name: &str) {
+    for ((conversation, peer), is_in) in &told.members {
+        let Some(is_in) = is_in else { continue };
+        let is_owner = |peer: &PeerId| told.members.contains_key(&(conversation.clone(), peer.clone()));
+        let owner = (0..PEERS).map(sender).find(is_owner).unwrap();
+        let (session, _) = hub.open(Open::new(owner)).unwrap();
+        session.request(Request::Members { conversation: conversation.clone() }).unwrap();
+        let peers = wait_for(&session, |update| match update {
+            Update::Reply { result: Ok(Reply::Members { peers, .. }), .. } => Some(peers.clone()),
+            Update::Reply { result: Err(error), .. } => panic!("{name}: {conversation} is lost: {error}"),
+            _ => None,
+        });
+        assert_eq!(peers.contains(peer), *is_in, "{name}: {peer} in {conversation}");
+    }
+}
+
+/// What was accepted before is accepted again under its token as what it was, acknowledged or not.
+fn check_repeats(hub: &Hub, log: &[Arc<Message>], name: &str) -> usize {
+    let senders: BTreeSet<_> = log.iter().map(|message| message.from.clone()).collect();
+    let mut repeated = 0;
+    for from in senders {
+        let (session, _) = hub.open(Open::new(from.clone())).unwrap();
+        let own = log.iter().rev().filter(|message| message.from == from && text(message).contains('.'));
+        for message in own.take(REPEATS) {
+            let draft = Draft::to_conversation(message.conversation.clone(), text(message));
+            session.send(draft.with_retry_token(super::token(text(message)))).unwrap();
+            let again = wait_for(&session, |update| match update {
+                Update::Reply { result: Ok(Reply::Accepted(accepted)), .. } => Some((accepted.id, accepted.number)),
+                Update::Reply { result: Err(error), .. } => panic!("{name}: {error}"),
+                _ => None,
+            });
+            assert_eq!(again, (message.id, message.number), "{name}: a repeated message");
+            repeated += 1;
+        }
+    }
+    repeated
 }
 
 /// The store takes messages, and gives them fresh numbers.

@@ -10,5 +10,6 @@ mod hooks;
 mod hub;
 mod rows;
 mod signed;
+mod sizes;
 mod stored;
 mod timed;

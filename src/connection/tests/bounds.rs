@@ -185,6 +185,19 @@ fn every_fault_counted_and_every_answer_kept_back_has_a_bound() {
     assert!(world.connection.held_bytes() < 48 * 1024, "{}", world.connection.held_bytes());
 }
 
+/// A host could not see whether a client that has stopped sending is still owed something, and hung up on it.
+#[test]
+fn row_68_a_connection_tells_whether_it_owes_an_answer() {
+    let mut world = World::opened();
+    assert!(world.connection.is_settled());
+    world.line(r#"{"cmd":"room","op":"list","peerId":"alice"}"#, at(1));
+    assert!(!world.connection.is_settled(), "the engine has not answered");
+    world.reply(1, 2, Err(Error::Internal), at(1));
+    assert!(!world.connection.is_settled(), "the answer is not taken");
+    world.sent();
+    assert!(world.connection.is_settled());
+}
+
 #[test]
 fn an_idle_connection_is_small() {
     let mut world = World::new();

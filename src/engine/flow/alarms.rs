@@ -27,6 +27,9 @@ pub struct Metrics {
     pub refused: u64,
     /// Messages cut off from offline queues since the start.
     pub offline_dropped: u64,
+    /// Retry tokens that were forgotten before [`Config::retry_token_after`](crate::Config::retry_token_after), because their
+    /// sender used more than [`Config::retry_tokens_max`](crate::Config::retry_tokens_max) since; since the start.
+    pub retry_tokens_forgotten: u64,
     /// Bytes that wait for the store.
     pub staged_bytes: usize,
     /// Outputs that wait for the host.
@@ -45,6 +48,7 @@ impl Engine {
             messages: self.alarms.messages,
             refused: self.alarms.total_refused,
             offline_dropped: self.alarms.offline_dropped,
+            retry_tokens_forgotten: self.alarms.retry_tokens_forgotten,
             staged_bytes: self.gate.staged_bytes(),
             outputs: self.gate.outputs(),
         }

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::hooks::{Answer, SignIn};
+use crate::hooks::{Answer, Question, Resolution, SignIn};
 use crate::id::{SessionId, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
@@ -30,13 +30,13 @@ impl Engine {
         let allowed = match &open.credentials {
             Credentials::Account(token) => {
                 let question = SignIn { ticket, peer: &open.peer, account_token: token, source_ip: open.source_ip };
-                self.ask("sign_in", |hooks| hooks.sign_in(&question)).unwrap_or(Answer::Now(false))
+                self.ask(Question::SignIn(&question)).unwrap_or(Answer::Default)
             }
-            _ => Answer::Now(true),
+            _ => Answer::Now(Resolution::SignIn(true)),
         };
         match allowed {
-            Answer::Now(true) => {}
-            Answer::Now(false) | Answer::Default => return Err(Error::SignatureFailed),
+            Answer::Now(Resolution::SignIn(true)) => {}
+            Answer::Now(_) | Answer::Default => return Err(Error::SignatureFailed),
             Answer::Defer => return self.park_open(open, ticket),
         }
         let slot = self.stage_open(&open, &admission, None);
@@ -53,7 +53,7 @@ impl Engine {
         let slot = self.sessions.insert(Session::new(peer));
         self.peers[peer].pinned += 1;
         let session = self.sessions.id(slot);
-        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket };
+        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket, by_hook: false };
         self.park(ticket, Command::Open { actor, open });
         Ok((session, ticket))
     }

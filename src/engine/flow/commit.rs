@@ -6,8 +6,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::gate::Staged;
-use crate::keys;
-use crate::record::Kind;
+use crate::rows::meta;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::timers::Timer;
@@ -177,7 +176,7 @@ impl Engine {
         if self.round.is_empty() && self.index.written_to < self.round_position {
             self.index.written_to = self.round_position;
             let position = self.round_position;
-            self.put_row(Kind::Meta, keys::meta("written_to"), &position);
+            self.gate.put(meta::WRITTEN_TO.key(), meta::WRITTEN_TO.seal(&position));
             self.reserve();
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::keys;
 use crate::log::LogView;
+use crate::rows::conversation::ConversationRow;
 use crate::state::reads::{Plan, STEP};
 use crate::time::Timestamp;
 use crate::timers::Timer;
@@ -38,6 +38,7 @@ impl Engine {
             let now = self.host_time.shown();
             let limit = now - self.config.retry_token_after;
             more |= self.retry_tokens.expire(limit, STEP);
+            more |= self.drop_given_up(STEP);
             more |= self.nonces.expire(now, STEP) == STEP;
             more |= self.sweep_former();
             more |= self.plan_trims();
@@ -141,7 +142,7 @@ impl Engine {
             self.mark_dirty(peer);
         }
         let Some(conversation) = self.conversations.remove(slot) else { return };
-        self.gate.delete(keys::conversation(conversation.number));
+        self.gate.delete(ConversationRow::key(conversation.number));
         let view = LogView::whole(slot, conversation.number);
         self.reads.plan(Plan::Trim { view, keep_from: 0, cutoff: None, all: true });
     }

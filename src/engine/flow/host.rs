@@ -2,12 +2,12 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::Event;
 use crate::filter::WordFilter;
 use crate::id::{ConversationId, MessageId, PeerId, Ticket};
-use crate::keys;
 use crate::message::{Content, Draft, Message};
-use crate::record::Kind;
 use crate::request::Create;
+use crate::rows::deletion::DeletionRow;
 use crate::signature::{KeyError, Keys, Verifier};
 use crate::state::actor::Actor;
 use crate::state::session::State;
@@ -50,6 +50,16 @@ impl Engine {
         self.peers.forget(slot);
         self.end_request(done.is_err());
         done.map(|()| actor.ticket)
+    }
+
+    /// Sends what hooks wanted said, now that the verb has ended which they were asked about.
+    pub(crate) fn send_also(&mut self) {
+        for (from, draft) in std::mem::take(&mut self.also) {
+            let sent = self.as_peer(&from, |engine, actor| engine.send(Actor { by_hook: true, ..actor }, draft));
+            if let Err(error) = sent {
+                self.tell(Event::AlsoRefused { from, error });
+            }
+        }
     }
 
     /// Whether a peer has an open session. Unknown peers are offline.
@@ -116,7 +126,7 @@ impl Engine {
             let content = Content::Text(String::new());
             *message = std::sync::Arc::new(Message { deleted: true, content, ..(**message).clone() });
         }
-        self.put_row(Kind::Overlay, keys::deletion(permanent, number), &0u8);
+        self.put_row(DeletionRow::key(permanent, number), &DeletionRow::new());
         self.gate.end_operation();
         Ok(())
     }

@@ -10,18 +10,26 @@ use crate::conversation::ConversationKind;
 use crate::cursor::Cursor;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken};
-use crate::log::{Found, LogReader, Stored};
-use crate::record::{BorrowDecode, Encode, Kind};
-use crate::rows::{ConversationRow, DeviceRow, MemberRow, OwedRow, PeerRow, TokenRow, unflatten};
-use crate::signature::UsedNonce;
+use crate::id::{DeviceId, MessageId, PeerId, RetryToken};
+use crate::log::{Found, LogReader};
+use crate::rows::conversation::ConversationRow;
+use crate::rows::deletion::DeletionRow;
+use crate::rows::device::DeviceRow;
+use crate::rows::entry::Stored;
+use crate::rows::member::MemberRow;
+use crate::rows::nonce::NonceRow;
+use crate::rows::owed::OwedRow;
+use crate::rows::peer::PeerRow;
+use crate::rows::reads::ReadsRow;
+use crate::rows::record::RecordError;
+use crate::rows::token::TokenRow;
+use crate::rows::{self, Row, cursors, keys, meta, upgrade};
 use crate::state::conversation::{Conversation, Member};
 use crate::state::owed::Owed;
 use crate::state::peer::Device;
 use crate::state::retry::Sent;
 use crate::store::{Batch, Direction, Store, StoreError};
 use crate::time::Timestamp;
-use crate::{keys, record};
 
 /// What a start begins with.
 pub(crate) struct Start {
@@ -31,16 +39,9 @@ pub(crate) struct Start {
     pub(crate) seed: [u8; 32],
 }
 
-/// The version of the rows that this engine writes.
-const FORMAT: u32 = 1;
-
 /// Counts the start, and makes the key under which nonces are stored; both are durable before anything else happens.
 pub(crate) fn begin(store: &dyn Store, seed: [u8; 32]) -> Result<Start, StoreError> {
-    let format = meta::<u32>(store, "format")?.unwrap_or(FORMAT);
-    if format != FORMAT {
-        return Err(StoreError::Format { path: "engine".into(), found: format, expected: FORMAT });
-    }
-    let epoch = meta::<u32>(store, "starts")?.unwrap_or_default().wrapping_add(1);
+    let epoch = meta::STARTS.read(store)?.unwrap_or_default().wrapping_add(1);
     // The number of the start and the node go into the seed: the same seed never repeats an id or a token.
     let mut mixed = seed;
     mixed.iter_mut().zip(epoch.to_le_bytes()).for_each(|(byte, start)| *byte ^= start);
@@ -49,45 +50,29 @@ pub(crate) fn begin(store: &dyn Store, seed: [u8; 32]) -> Result<Start, StoreErr
     random.fill_bytes(&mut seed);
     let mut nonce_key = [0; 16];
     random.fill_bytes(&mut nonce_key);
-    let nonce_key = meta::<[u8; 16]>(store, "nonce_key")?.unwrap_or(nonce_key);
+    let nonce_key = meta::NONCE_KEY.read(store)?.unwrap_or(nonce_key);
 
     let mut batch = Batch::default();
-    put_meta(&mut batch, "format", &FORMAT)?;
-    put_meta(&mut batch, "starts", &epoch)?;
-    put_meta(&mut batch, "nonce_key", &nonce_key)?;
+    upgrade::announce(store, &mut batch)?;
+    meta::STARTS.put(&mut batch, &epoch);
+    meta::NONCE_KEY.put(&mut batch, &nonce_key);
     store.apply(&batch)?;
+    upgrade::finish(store)?;
     Ok(Start { epoch, nonce_key, seed })
-}
-
-fn meta<T: for<'a> BorrowDecode<'a, ()>>(store: &dyn Store, name: &str) -> Result<Option<T>, StoreError> {
-    let key = keys::meta(name);
-    let Some(row) = store.get(&key)? else { return Ok(None) };
-    match record::open(Kind::Meta, &key, &row) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => Err(StoreError::Corrupt { path: name.into(), reason: error.to_string() }),
-    }
-}
-
-fn put_meta<T: Encode>(batch: &mut Batch, name: &str, value: &T) -> Result<(), StoreError> {
-    let key = keys::meta(name);
-    let row = record::seal(Kind::Meta, &key, value).map_err(|error| StoreError::Io(error.to_string()))?;
-    batch.put(key, row);
-    Ok(())
 }
 
 impl Engine {
     /// Reads everything that lives in memory; messages stay in the store.
     pub(crate) fn load(&mut self) -> Result<(), StoreError> {
-        self.narrows = meta::<bool>(&*self.store, "narrows")?.unwrap_or_default();
+        self.narrows = meta::NARROWS.read(&*self.store)?.unwrap_or_default();
         self.load_peers()?;
         self.load_conversations()?;
         self.load_members()?;
         self.load_cursors()?;
         self.load_owed()?;
         self.load_heads()?;
-        // Rows are older than what the logs tell beyond them: of too many tokens the oldest go.
-        self.load_tokens()?;
-        self.replay()?;
+        let tokens = self.load_tokens()?;
+        self.replay(tokens)?;
         self.load_nonces()?;
         self.load_deletions()?;
         self.skip_what_may_be_lost()
@@ -97,7 +82,7 @@ impl Engine {
     fn each_row(
         &mut self,
         letter: u8,
-        mut visit: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<(), record::RecordError>,
+        mut visit: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<(), RecordError>,
     ) -> Result<(), StoreError> {
         let store = std::sync::Arc::clone(&self.store);
         let all = keys::all(letter);
@@ -110,9 +95,9 @@ impl Engine {
     }
 
     fn load_peers(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'p', |engine, key, row| {
-            let row: PeerRow<'_> = record::open(Kind::Peer, key, row)?;
-            let id = PeerId::with_max(row.id, usize::MAX).map_err(|_| record::RecordError::Malformed)?;
+        self.each_row(PeerRow::LETTER, |engine, key, row| {
+            let row: PeerRow<'_> = rows::open(key, row)?;
+            let id = PeerId::with_max(row.id, usize::MAX).map_err(|_| RecordError::Malformed)?;
             let slot = engine.peers.restore(&id, keys::number(key, 0));
             engine.peers[slot].logged_out = row.logged_out;
             Ok(())
@@ -120,30 +105,15 @@ impl Engine {
     }
 
     fn load_conversations(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'c', |engine, key, row| {
-            let row: ConversationRow<'_> = record::open(Kind::Conversation, key, row)?;
-            let id = ConversationId::new(row.id).map_err(|_| record::RecordError::Malformed)?;
-            let kind = match row.kind {
-                1 => ConversationKind::Direct,
-                2 => ConversationKind::Group,
-                3 => ConversationKind::Room,
-                4 => ConversationKind::Temporary,
-                _ => return Err(record::RecordError::Malformed),
-            };
-            let mut conversation = Conversation::new(id, kind, Timestamp::from_millis(row.created_at));
-            conversation.number = keys::number(key, 0);
-            conversation.unique = row.unique;
-            conversation.name = row.name.map(str::to_owned);
+        self.each_row(ConversationRow::LETTER, |engine, key, row| {
+            let row: ConversationRow<'_> = rows::open(key, row)?;
+            let mut conversation = Conversation::from_row(keys::number(key, 0), &row)?;
             conversation.attributes = serde_json::from_str(row.attributes).unwrap_or_default();
             conversation.creator = engine.peers.by_number(row.creator);
-            conversation.updated_at = Timestamp::from_millis(row.updated_at);
-            conversation.expires_at = row.expires_at.map(Timestamp::from_millis);
-            conversation.first_number = row.first_number;
-            row.lost.chunks_exact(2).for_each(|run| conversation.lost.add(run[0], run[1]));
             let members: Vec<u32> = row.members.iter().filter_map(|number| engine.peers.by_number(*number)).collect();
             conversation.active = members.len();
             conversation.members = members.iter().map(|peer| (*peer, Member::joined_after(0))).collect();
-            if kind == ConversationKind::Direct {
+            if conversation.kind == ConversationKind::Direct {
                 let mut names: Vec<PeerId> = members.iter().map(|peer| engine.peers[*peer].id.clone()).collect();
                 names.sort_unstable();
                 conversation.names = Some(names.into());
@@ -155,8 +125,8 @@ impl Engine {
     }
 
     fn load_members(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'g', |engine, key, row| {
-            let row: MemberRow = record::open(Kind::Member, key, row)?;
+        self.each_row(MemberRow::LETTER, |engine, key, row| {
+            let row: MemberRow = rows::open(key, row)?;
             let slot = engine.conversations.by_number(keys::number(key, 0));
             let peer = engine.peers.by_number(keys::number(key, 1));
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
@@ -179,29 +149,29 @@ impl Engine {
     }
 
     fn load_cursors(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'r', |engine, key, row| {
-            let row: DeviceRow<'_> = record::open(Kind::Cursors, key, row)?;
+        self.each_row(ReadsRow::LETTER, |engine, key, row| {
+            let row: ReadsRow = rows::open(key, row)?;
             let Some(peer) = engine.peers.by_number(keys::number(key, 0)) else { return Ok(()) };
             engine.peers[peer].read_pages = engine.peers[peer].read_pages.max(keys::number(key, 2) + 1);
-            for (conversation, cursor) in unflatten(&row.cursors) {
+            for (conversation, cursor) in cursors::read(&row.cursors) {
                 let slot = engine.conversations.by_number(conversation);
                 if let Some(member) = slot.and_then(|slot| engine.conversations[slot].members.get_mut(&peer)) {
                     member.read = cursor.received;
-                    member.uncounted = cursor.beyond;
+                    cursor.beyond.iter().for_each(|run| member.uncounted.add(run.0, run.1));
                     member.skip_absences();
                 }
             }
             Ok(())
         })?;
-        self.each_row(b'd', |engine, key, row| {
-            let row: DeviceRow<'_> = record::open(Kind::Cursors, key, row)?;
+        self.each_row(DeviceRow::LETTER, |engine, key, row| {
+            let row: DeviceRow<'_> = rows::open(key, row)?;
             let Some(peer) = engine.peers.by_number(keys::number(key, 0)) else { return Ok(()) };
             let (at, page) = (keys::number(key, 1) as usize, keys::number(key, 2));
             let id = match row.id {
-                Some(id) => Some(DeviceId::new(id).map_err(|_| record::RecordError::Malformed)?),
+                Some(id) => Some(DeviceId::new(id).map_err(|_| RecordError::Malformed)?),
                 None => None,
             };
-            let cursors: Vec<(u32, Cursor)> = unflatten(&row.cursors)
+            let cursors: Vec<(u32, Cursor)> = cursors::read(&row.cursors)
                 .into_iter()
                 .filter_map(|(conversation, cursor)| Some((engine.conversations.by_number(conversation)?, cursor)))
                 .collect();
@@ -217,14 +187,16 @@ impl Engine {
             device.id = id;
             device.seen_at = Timestamp::from_millis(row.seen_at).min(engine.now);
             device.pages = device.pages.max(page + 1);
-            device.cursors.extend(cursors);
+            for (conversation, cursor) in cursors {
+                device.cursors.entry(conversation).or_default().join(cursor);
+            }
             Ok(())
         })
     }
 
     fn load_owed(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'o', |engine, key, row| {
-            let row: OwedRow = record::open(Kind::Owed, key, row)?;
+        self.each_row(OwedRow::LETTER, |engine, key, row| {
+            let row: OwedRow = rows::open(key, row)?;
             let conversation = engine.conversations.by_number(keys::number(key, 1));
             let peers = engine.peers.by_number(keys::number(key, 0)).zip(engine.peers.by_number(row.by));
             match conversation.zip(peers) {
@@ -258,9 +230,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings cursors and tokens up to the last message: what came after they were last written is told by the logs.
-    fn replay(&mut self) -> Result<(), StoreError> {
-        let written_to = meta::<u64>(&*self.store, "written_to")?.unwrap_or_default();
+    /// Brings cursors, tokens and index up to the last message: what came after they were last written is told by the logs.
+    fn replay(&mut self, mut tokens: Vec<(u32, RetryToken, Sent)>) -> Result<(), StoreError> {
+        let written_to = meta::WRITTEN_TO.read(&*self.store)?.unwrap_or_default();
         self.position = self.position.max(written_to);
         let store = std::sync::Arc::clone(&self.store);
         let mut reader = LogReader::new(&*store);
@@ -278,71 +250,74 @@ impl Engine {
         self.report_damage(reader.damaged);
         missed.sort_by_key(|(_, stored)| stored.position);
         for (slot, stored) in missed {
-            self.replay_message(slot, &stored);
+            tokens.extend(self.replay_message(slot, &stored));
         }
+        self.note_tokens(tokens);
         self.index.written_to = written_to;
         Ok(())
     }
 
-    fn replay_message(&mut self, slot: u32, stored: &Stored) {
-        let Some(sender) = self.peers.by_number(stored.from) else { return };
+    /// Counts a message that came after the rows; its token, where it has one.
+    fn replay_message(&mut self, slot: u32, stored: &Stored) -> Option<(u32, RetryToken, Sent)> {
+        let sender = self.peers.by_number(stored.from)?;
         let device = stored.device.as_ref().and_then(|device| DeviceId::new(device).ok());
-        let narrowed =
-            stored.to.as_ref().map(|to| to.iter().filter_map(|n| self.peers.by_number(*n)).collect::<Vec<_>>());
+        let narrowed = self.named(slot, stored.number, &stored.to);
         self.count_message(slot, stored.number, sender, device.as_ref(), narrowed.as_deref());
         let conversation = self.conversations[slot].number;
         let at = stored.timestamp.as_millis();
-        self.index.entries.extend([stored.position, at, conversation, stored.number, stored.from]);
-        let token = stored.token.as_ref().and_then(|token| RetryToken::new(token).ok());
-        if let Some(token) = token.filter(|token| self.retry_tokens.find(sender, token).is_none()) {
-            let timestamp = stored.timestamp;
-            let noted_at = timestamp.min(self.now);
-            let sent = Sent { conversation, id: stored.id, number: stored.number, timestamp, noted_at, changed: None };
-            // Its row is still to be written: the log tells of it only until the cursors are.
-            self.index.tokens.push(TokenRow {
-                sender: stored.from,
-                conversation,
-                number: stored.number,
-                at,
-                id: *stored.id.as_bytes(),
-                token: token.as_str().to_owned(),
-            });
-            self.retry_tokens.note(sender, token, sent);
+        self.index.note([stored.position, at, conversation, stored.number, stored.from]);
+        let token = RetryToken::new(stored.token.as_ref()?).ok()?;
+        let (id, number, timestamp) = (stored.id, stored.number, stored.timestamp);
+        let noted_at = timestamp.min(self.now);
+        Some((sender, token, Sent { conversation, id, number, timestamp, noted_at, changed: None, row: 0 }))
+    }
+
+    /// Notes the tokens of rows and of logs in the order in which they were used, so that of too many the oldest go. Rows of
+    /// those that only a log tells are still to be written: it tells of them only until the cursors are.
+    fn note_tokens(&mut self, mut tokens: Vec<(u32, RetryToken, Sent)>) {
+        tokens.sort_by_key(|(.., sent)| sent.id);
+        for (sender, token, sent) in tokens {
+            if self.retry_tokens.find(sender, &token).is_none() {
+                if sent.row == 0 {
+                    self.index.tokens.push((sender, token.clone()));
+                }
+                self.retry_tokens.note(sender, token, sent);
+            }
         }
     }
 
-    fn load_tokens(&mut self) -> Result<(), StoreError> {
+    /// The tokens whose rows say that they are still known.
+    fn load_tokens(&mut self) -> Result<Vec<(u32, RetryToken, Sent)>, StoreError> {
         let limit = self.now - self.config.retry_token_after;
-        self.each_row(b't', |engine, key, row| {
-            let row: TokenRow = record::open(Kind::Tokens, key, row)?;
+        let mut tokens = Vec::new();
+        self.each_row(TokenRow::LETTER, |engine, key, row| {
+            let row: TokenRow<'_> = rows::open(key, row)?;
             let sender = engine.peers.by_number(row.sender);
             let known = engine.conversations.by_number(row.conversation).is_some();
             let Some(sender) = sender.filter(|_| known) else { return Ok(()) };
-            let token = RetryToken::new(&row.token).map_err(|_| record::RecordError::Malformed)?;
-            let timestamp = Timestamp::from_millis(row.at);
-            let noted_at = timestamp.min(Timestamp::from_millis(keys::number(key, 0))).min(engine.now);
-            if noted_at >= limit && engine.retry_tokens.find(sender, &token).is_none() {
-                let id = MessageId::from_bytes(row.id);
-                engine.retry_tokens.note(
-                    sender,
-                    token,
-                    Sent { conversation: row.conversation, id, number: row.number, timestamp, noted_at, changed: None },
-                );
+            let token = RetryToken::new(row.token).map_err(|_| RecordError::Malformed)?;
+            let (id, timestamp) = (MessageId::from_bytes(row.id), Timestamp::from_millis(row.at));
+            let noted_at = Timestamp::from_millis(keys::number(key, 0));
+            if noted_at >= limit {
+                let (conversation, number, unique) = (row.conversation, row.number, keys::number(key, 1));
+                let sent = Sent { conversation, id, number, timestamp, noted_at, changed: None, row: unique };
+                tokens.push((sender, token, sent));
             }
             Ok(())
-        })
+        })?;
+        Ok(tokens)
     }
 
     fn load_nonces(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'n', |engine, key, row| {
-            let bytes: [u8; UsedNonce::BYTES] = record::open(Kind::Nonces, key, row)?;
-            engine.nonces.restore([UsedNonce::from_bytes(&bytes)]);
+        self.each_row(NonceRow::LETTER, |engine, key, row| {
+            let row: NonceRow = rows::open(key, row)?;
+            engine.nonces.restore([row.nonce()]);
             Ok(())
         })
     }
 
     fn load_deletions(&mut self) -> Result<(), StoreError> {
-        self.each_row(b'x', |engine, key, _| {
+        self.each_row(DeletionRow::LETTER, |engine, key, _| {
             if let Some(slot) = engine.conversations.by_number(keys::number(key, 0)) {
                 let number = keys::number(key, 1);
                 engine.conversations[slot].deleted.add(number, number);
@@ -353,7 +328,7 @@ impl Engine {
 
     /// Numbers that a power cut may have taken are not given again: numbering goes on above what was reserved.
     fn skip_what_may_be_lost(&mut self) -> Result<(), StoreError> {
-        let reserved = meta::<u64>(&*self.store, "reserved")?.unwrap_or_default();
+        let reserved = meta::RESERVED.read(&*self.store)?.unwrap_or_default();
         if self.store.status().loss_possible && reserved > self.position {
             let skipped = reserved - self.position;
             self.position = reserved;

@@ -6,13 +6,13 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
 use crate::output::{Audience, Class, Deliver, Output, SessionRef};
-use crate::record;
+use crate::rows::record::RecordError;
 use crate::state::actor::{Actor, Gated};
 use crate::timers::Timer;
 use crate::update::{Gap, GapCause, Reply, Update};
 
 impl Engine {
-    pub(crate) fn report_damage(&mut self, damaged: Vec<record::RecordError>) {
+    pub(crate) fn report_damage(&mut self, damaged: Vec<RecordError>) {
         for error in damaged {
             self.tell(Event::RecordDamaged { error });
         }

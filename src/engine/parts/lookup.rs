@@ -1,5 +1,6 @@
 //! From a name to what it names, and back to what is shown of it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,14 +13,15 @@ use crate::id::{ConversationId, MessageId, PeerId, SessionId};
 use crate::log::{Found, LogView, Reader};
 use crate::message::{Content, Message};
 use crate::output::SessionRef;
+use crate::rows::recipients::Recipients;
 use crate::state::actor::Actor;
-use crate::state::conversation::Set;
+use crate::state::conversation::{Member, Set};
 use crate::state::recent::Whereabouts;
 
 impl Engine {
     pub(crate) fn reader(&self, peer: u32) -> Reader {
         let peer = &self.peers[peer];
-        Reader { peer: peer.id.clone(), number: peer.number }
+        Reader { peer: peer.id.clone(), number: peer.number, member_in: None }
     }
 
     pub(crate) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
@@ -74,7 +76,7 @@ impl Engine {
 
     /// Who the host acts as, with a ticket for the answer.
     pub(crate) fn host_actor(&mut self, peer: u32) -> Actor {
-        Actor { peer, session: None, ticket: self.ticket() }
+        Actor { peer, session: None, ticket: self.ticket(), by_hook: false }
     }
 
     /// A conversation that a peer is in; a room is open to anyone. Unknown and forbidden look the same.
@@ -129,12 +131,9 @@ impl Engine {
         let conversation = self.conversations.get(slot)?;
         let from = self.peers[self.peers.by_number(stored.from)?].id.clone();
         let deleted = stored.deleted || conversation.deleted.has(stored.number);
-        let narrowed = stored.to.is_some();
-        let to = match stored.to {
-            Some(to) => {
-                let known = to.iter().filter_map(|number| self.peers.by_number(*number));
-                known.map(|peer| self.peers[peer].id.clone()).collect()
-            }
+        let narrowed = stored.to != Recipients::All;
+        let to = match self.named(slot, stored.number, &stored.to) {
+            Some(named) => named.into_iter().map(|peer| self.peers[peer].id.clone()).collect(),
             None if conversation.kind == crate::ConversationKind::Direct => {
                 conversation.names.clone().unwrap_or_default()
             }
@@ -156,6 +155,26 @@ impl Engine {
             position: stored.position,
             device: stored.device.as_deref().and_then(|device| crate::DeviceId::new(device).ok()),
         }))
+    }
+
+    /// Those whom a stored message names as its recipients, sorted, as far as they are still known; `None` where it is for all.
+    pub(crate) fn named(&self, slot: u32, number: u64, to: &Recipients) -> Option<Vec<u32>> {
+        let known = |numbers: &[u64]| numbers.iter().filter_map(|number| self.peers.by_number(*number)).collect();
+        let mut named: Vec<u32> = match to {
+            Recipients::All => return None,
+            Recipients::Only(numbers) => known(numbers),
+            Recipients::AllBut(numbers) => {
+                let left_out: BTreeSet<u32> = known(numbers).into_iter().collect();
+                let conversation = &self.conversations[slot];
+                let was_member = |member: &Member| {
+                    member.ranges(conversation.last_number).any(|span| (span.0..=span.1).contains(&number))
+                };
+                let members = conversation.members.iter().filter(|(_, member)| was_member(member));
+                members.map(|(peer, _)| *peer).filter(|peer| !left_out.contains(peer)).collect()
+            }
+        };
+        named.sort_unstable();
+        Some(named)
     }
 
     pub(crate) fn find_pair(&self, sender: u32, peer: &PeerId) -> Option<u32> {
@@ -203,6 +222,6 @@ impl Engine {
             return Err(Error::SessionRequired);
         }
         let peer = held.peer;
-        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket() })
+        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket(), by_hook: false })
     }
 }

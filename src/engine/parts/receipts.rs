@@ -1,8 +1,8 @@
 //! Whom the arrival of a message is told, at once or when it is back.
 
 use crate::engine::Engine;
-use crate::keys;
 use crate::output::Class;
+use crate::rows::owed::OwedRow;
 use crate::state::owed::{Arrived, Owed};
 use crate::update::Update;
 
@@ -27,7 +27,7 @@ impl Engine {
         owed.sort_unstable_by_key(|(conversation, _)| self.conversations[*conversation].number);
         for (conversation, owed) in owed {
             if owed.written {
-                self.gate.delete(keys::owed(self.peers[peer].number, self.conversations[conversation].number));
+                self.gate.delete(OwedRow::key(self.peers[peer].number, self.conversations[conversation].number));
             }
             let (all, beyond) = owed.split(self.received_by(owed.by, conversation));
             let all = all.map(|arrived| Update::ReceivedTo {

@@ -2,51 +2,84 @@
 
 use crate::cursor::Cursor;
 use crate::engine::Engine;
-use crate::event::Event;
 use crate::id::RetryToken;
 use crate::message::Message;
-use crate::record::Kind;
-use crate::rows::{DeviceRow, PeerRow, TokenRow, flatten};
-use crate::state::accepted::{INDEX_ENTRY, Index};
+use crate::rows::conversation::ConversationRow;
+use crate::rows::device::DeviceRow;
+use crate::rows::index::{self, IndexRow};
+use crate::rows::member::MemberRow;
+use crate::rows::owed::OwedRow;
+use crate::rows::peer::PeerRow;
+use crate::rows::reads::ReadsRow;
+use crate::rows::recipients::{NAMED_MAX, Recipients};
+use crate::rows::token::TokenRow;
+use crate::rows::{self, Row, cursors, meta};
+use crate::state::retry::Sent;
 use crate::timers::Timer;
-use crate::{keys, record};
 
 impl Engine {
-    /// Notes an accepted message for the index, and its retry token.
+    /// Notes an accepted message for the index.
     pub(crate) fn note_accepted(&mut self, message: &Message, slot: u32, number: u64, sender: u64) {
         let conversation = self.conversations[slot].number;
         let at = message.timestamp.as_millis();
         self.index.note([message.position, at, conversation, number, sender]);
-        if self.index.entries.len() >= Index::ENTRIES * INDEX_ENTRY {
+        if self.index.entries.len() >= index::ENTRIES_MAX * index::ENTRY {
             self.write_index();
         }
         self.timers.set_once(Timer::Cursors, self.now + self.config.cursors_every);
     }
 
-    /// Notes a retry token for the store.
-    pub(crate) fn note_token(&mut self, message: &Message, slot: u32, number: u64, sender: u64, token: &RetryToken) {
-        self.index.tokens.push(TokenRow {
-            sender,
-            conversation: self.conversations[slot].number,
-            number,
-            at: message.timestamp.as_millis(),
-            id: *message.id.as_bytes(),
-            token: token.as_str().to_owned(),
-        });
+    /// Notes a retry token, in memory and for the store; counts one that it drives out.
+    pub(crate) fn note_token(&mut self, sender: u32, token: &RetryToken, sent: Sent) {
+        self.index.tokens.push((sender, token.clone()));
+        if self.retry_tokens.note(sender, token.clone(), sent) {
+            self.alarms.retry_tokens_forgotten += 1;
+        }
     }
 
-    /// Stages the index of what was accepted since it was last written.
+    /// Stages the index of what was accepted since it was last written, and the tokens among it that are still known.
     pub(crate) fn write_index(&mut self) {
         let entries = std::mem::take(&mut self.index.entries);
-        if let Some(first) = entries.first() {
-            self.put_row(Kind::Index, keys::index(*first), &entries);
+        for (key, row) in IndexRow::of(&entries) {
+            self.put_row(key, &row);
+        }
+        if !entries.is_empty() {
             self.index.stage(self.gate.newest(), entries);
         }
-        // They go a day after now, not after the time of their messages, which may be ahead of the host's.
-        let now = self.host_time.shown().as_millis();
-        for (at, token) in (0..).zip(std::mem::take(&mut self.index.tokens)) {
-            self.put_row(Kind::Tokens, keys::tokens(now, self.position << 16 | at), &token);
+        let tokens = std::mem::take(&mut self.index.tokens);
+        let written = tokens.len();
+        for (at, (sender, token)) in (0..).zip(tokens) {
+            self.write_token(sender, &token, self.position << 16 | at);
         }
+        // More than were written, so that what is given up never piles up.
+        self.drop_given_up(2 * written);
+    }
+
+    /// Stages a token's row, unless it was driven out meanwhile.
+    fn write_token(&mut self, sender: u32, token: &RetryToken, unique: u64) {
+        let number = self.peers.get_mut(sender).map_or(0, |peer| peer.number);
+        let Some(sent) = self.retry_tokens.unwritten(sender, token) else { return };
+        sent.row = unique;
+        let row = TokenRow {
+            sender: number,
+            conversation: sent.conversation,
+            number: sent.number,
+            at: sent.timestamp.as_millis(),
+            id: *sent.id.as_bytes(),
+            token: token.as_str(),
+        };
+        // It goes a day after it was used, not after the time of its message, which may be ahead of the host's.
+        let key = TokenRow::key(sent.noted_at.as_millis(), unique);
+        self.put_row(key, &row);
+    }
+
+    /// Stages the removal of at most `max` rows of tokens that were driven out; true where there may be more.
+    pub(crate) fn drop_given_up(&mut self, max: usize) -> bool {
+        let given_up = self.retry_tokens.given_up(max);
+        for (at, unique) in &given_up {
+            self.gate.delete(TokenRow::key(at.as_millis(), *unique));
+        }
+        given_up.len() == max
     }
 
     /// Notes that a peer's rows in the store are behind.
@@ -67,12 +100,17 @@ impl Engine {
         }
         let peer = &self.peers[slot];
         if peer.dirty {
-            let row = PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out };
-            let key = keys::peer(peer.number);
-            let value = record::seal(Kind::Peer, &key, &row);
-            let (number, reads, written) = (peer.number, self.reads_of(slot), peer.read_pages);
-            self.put_sealed(key, value);
-            self.peers[slot].read_pages = self.write_pages(b'r', number, 0, None, 0, &reads, written);
+            let (number, written) = (peer.number, peer.read_pages);
+            let row = rows::seal(&PeerRow::key(number), &PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out });
+            self.gate.put(PeerRow::key(number), row);
+            let reads = self.reads_of(slot);
+            let pages = cursors::pages(reads.iter().map(|(conversation, cursor)| (*conversation, cursor)));
+            let used = pages.len() as u64;
+            for (page, cursors) in (0..).zip(pages) {
+                self.put_row(ReadsRow::key(number, page), &ReadsRow::new(cursors));
+            }
+            (used..written).for_each(|page| self.gate.delete(ReadsRow::key(number, page)));
+            self.peers[slot].read_pages = used;
             self.peers[slot].dirty = false;
         }
         for at in 0..self.peers[slot].devices.len() {
@@ -91,55 +129,31 @@ impl Engine {
             (owed.dirty, owed.written) = (false, true);
             let by = owed.by;
             let row = self.peers[slot].owed[&conversation].row(self.peers[by].number);
-            self.put_row(Kind::Owed, keys::owed(number, self.conversations[conversation].number), &row);
+            self.put_row(OwedRow::key(number, self.conversations[conversation].number), &row);
         }
     }
 
+    /// Stages a device's cursors, in as many pages as they take.
     fn write_device(&mut self, slot: u32, at: usize) {
         let peer = &self.peers[slot];
         let Some(device) = peer.devices.get(at).filter(|device| device.dirty) else { return };
         let named = device
             .cursors
             .iter()
-            .filter_map(|(conversation, cursor)| Some((self.conversations.get(*conversation)?.number, cursor.clone())));
-        let mut cursors: Vec<_> = named.collect();
-        cursors.sort_unstable_by_key(|(conversation, _)| *conversation);
+            .filter_map(|(conversation, cursor)| Some((self.conversations.get(*conversation)?.number, cursor)));
+        let mut held: Vec<_> = named.collect();
+        held.sort_unstable_by_key(|(conversation, _)| *conversation);
+        let pages = cursors::pages(held);
         let (number, id, seen_at, written) = (peer.number, device.id.clone(), device.seen_at, device.pages);
-        let id = id.as_ref().map(crate::id::DeviceId::as_str);
-        let pages = self.write_pages(b'd', number, at as u64, id, seen_at.as_millis(), &cursors, written);
-        let device = &mut self.peers[slot].devices[at];
-        device.pages = pages;
-        device.dirty = false;
-    }
-
-    /// Stages cursors in pages, so that no row grows with the number of conversations; pages that are not needed any more
-    /// are emptied. Returns how many are in use.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one row")]
-    fn write_pages(
-        &mut self,
-        letter: u8,
-        peer: u64,
-        device: u64,
-        id: Option<&str>,
-        seen_at: u64,
-        cursors: &[(u64, Cursor)],
-        written: u64,
-    ) -> u64 {
-        const NUMBERS_MAX: usize = 8_192;
-        let mut pages = vec![Vec::new()];
-        for (conversation, cursor) in cursors {
-            if pages.last().is_some_and(|page| page.len() >= NUMBERS_MAX) {
-                pages.push(Vec::new());
-            }
-            pages.last_mut().into_iter().for_each(|page| flatten(page, *conversation, cursor));
-        }
-        let used = pages.len() as u64;
+        let (id, used) = (id.as_ref().map(crate::id::DeviceId::as_str), pages.len() as u64);
         for (page, cursors) in (0..).zip(pages) {
-            let row = DeviceRow { id, seen_at, cursors };
-            self.put_row(Kind::Cursors, keys::page(letter, peer, device, page), &row);
+            let row = DeviceRow { id, seen_at: seen_at.as_millis(), cursors };
+            self.put_row(DeviceRow::key(number, at as u64, page), &row);
         }
-        (used..written).for_each(|page| self.gate.delete(keys::page(letter, peer, device, page)));
-        used
+        (used..written).for_each(|page| self.gate.delete(DeviceRow::key(number, at as u64, page)));
+        let device = &mut self.peers[slot].devices[at];
+        device.pages = used;
+        device.dirty = false;
     }
 
     /// How far a peer has read, conversation by conversation.
@@ -174,38 +188,42 @@ impl Engine {
         let conversation = &self.conversations[slot];
         let attributes = serde_json::to_string(&conversation.attributes).unwrap_or_default();
         let row = conversation.row(&attributes, creator, fixed);
-        let key = keys::conversation(conversation.number);
-        let value = record::seal(Kind::Conversation, &key, &row);
-        self.put_sealed(key, value);
+        let key = ConversationRow::key(conversation.number);
+        let value = rows::seal(&key, &row);
+        self.gate.put(key, value);
     }
 
     /// Stages a membership of a group, or its end.
     pub(crate) fn write_member(&mut self, slot: u32, peer: u32) {
         let number = self.peers[peer].number;
         let conversation = &self.conversations[slot];
-        let key = keys::member(conversation.number, number);
+        let key = MemberRow::key(conversation.number, number);
         match conversation.members.get(&peer) {
             Some(member) => {
                 let row = member.row();
-                let value = record::seal(Kind::Member, &key, &row);
-                self.put_sealed(key, value);
+                self.put_row(key, &row);
             }
             None => self.gate.delete(key),
         }
     }
 
-    pub(crate) fn put_row<T: record::Encode>(&mut self, kind: Kind, key: Vec<u8>, row: &T) {
-        let value = record::seal(kind, &key, row);
-        self.put_sealed(key, value);
+    /// Whom a message is for, as it is stored: a list as it was named where it is short, else the shorter of those named and
+    /// of those left out.
+    pub(crate) fn recipients(&self, slot: u32, narrowed: Option<&[u32]>) -> Recipients {
+        let Some(named) = narrowed else { return Recipients::All };
+        let numbers = |peers: &mut dyn Iterator<Item = u32>| peers.map(|peer| self.peers[peer].number).collect();
+        let conversation = &self.conversations[slot];
+        if named.len() <= NAMED_MAX || named.len() <= conversation.active / 2 {
+            return Recipients::Only(numbers(&mut named.iter().copied()));
+        }
+        let mut left_out = conversation.active_members().filter(|peer| named.binary_search(peer).is_err());
+        Recipients::AllBut(numbers(&mut left_out))
     }
 
-    /// Stages a sealed row. One that is too large for any record is not written: the checks of every verb make rows that
-    /// fit, so that this is a fault of the engine, which it reports.
-    fn put_sealed(&mut self, key: Vec<u8>, value: Result<Vec<u8>, record::RecordError>) {
-        match value {
-            Ok(value) => self.gate.put(key, value),
-            Err(error) => self.tell(Event::RecordDamaged { error }),
-        }
+    /// Stages a row.
+    pub(crate) fn put_row<R: Row>(&mut self, key: Vec<u8>, row: &R) {
+        let value = rows::seal(&key, row);
+        self.gate.put(key, value);
     }
 
     /// Stages the removal of rows.
@@ -221,7 +239,7 @@ impl Engine {
         /// Messages of ten busy seconds: a real sync comes before they are used up.
         const AHEAD: u64 = 1 << 20;
         if self.store.status().durability == crate::store::Durability::Process {
-            self.put_row(Kind::Meta, keys::meta("reserved"), &(self.position + AHEAD));
+            self.gate.put(meta::RESERVED.key(), meta::RESERVED.seal(&(self.position + AHEAD)));
         }
     }
 }

@@ -4,8 +4,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::PeerId;
-use crate::keys;
-use crate::record::Kind;
+use crate::rows::nonce::NonceRow;
 use crate::signature::{Action, KeyId, Signature, UsedNonce};
 use crate::state::actor::Actor;
 
@@ -48,9 +47,8 @@ impl Engine {
     /// Uses a nonce up, for good.
     pub(crate) fn use_nonce(&mut self, nonce: UsedNonce) {
         let nonce = self.nonces.record(nonce);
-        let bytes = nonce.to_bytes();
-        let low = bytes.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-        self.put_row(Kind::Nonces, keys::nonce(nonce.until().as_millis(), low), &bytes);
+        let (key, row) = NonceRow::of(nonce);
+        self.put_row(key, &row);
     }
 
     /// Tells the host why signatures were refused.

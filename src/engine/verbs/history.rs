@@ -7,7 +7,7 @@ use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId, Ticket};
-use crate::log::Found;
+use crate::log::{Found, Reader};
 use crate::message::Message;
 use crate::page::Page;
 use crate::state::actor::Actor;
@@ -30,7 +30,11 @@ impl Engine {
             }
             _ => vec![(1, conversation.last_number)],
         };
-        let who = Some(self.reader(actor.peer));
+        let member_in = match (self.config.history, conversation.members.get(&actor.peer)) {
+            (HistoryScope::Membership, _) | (_, None) => None,
+            (_, Some(member)) => Some(member.ranges(conversation.last_number).collect()),
+        };
+        let who = Some(Reader { member_in, ..self.reader(actor.peer) });
         let view = conversation.view(slot);
         self.reads.plan(Plan::History { actor, who, view, spans, page });
         Ok(())

@@ -166,7 +166,8 @@ impl Engine {
 
     pub(crate) fn emit_open(&mut self, open: &Open, admission: &Admission, slot: u32, ticket: Ticket) {
         let session = self.sessions.id(slot);
-        let actor = Actor { peer: self.sessions[slot].peer, session: Some(self.sessions.reference(slot)), ticket };
+        let (peer, reference) = (self.sessions[slot].peer, self.sessions.reference(slot));
+        let actor = Actor { peer, session: Some(reference), ticket, by_hook: false };
         let token = ResumeToken(self.sessions.fresh_token.take().unwrap_or_default());
         let room = self.reenter_room(slot);
         let opened = Opened {

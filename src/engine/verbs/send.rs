@@ -8,13 +8,12 @@ use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, HookFault};
-use crate::hooks::{Answer, MessageReceived, Verdict};
+use crate::hooks::{Also, Answer, Hook, MessageReceived, Question, Resolution, Verdict};
 use crate::id::{ConversationId, PeerId};
-use crate::keys;
-use crate::log::Entry;
 use crate::message::{Accepted, Content, Draft, Message, Target};
-use crate::output::{Audience, Class, Deliver, Output};
-use crate::record::Kind;
+use crate::output::{Audience, Class, Deliver, Output, SessionRef};
+use crate::rows::entry::Entry;
+use crate::rows::meta;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Member, Set};
 use crate::state::parked::{Command, Lane};
@@ -86,19 +85,42 @@ impl Engine {
                 self.park(actor.ticket, Command::Send { actor, draft, lane, also: Vec::new() });
                 Ok(())
             }
-            Answer::Default => self.finish_send(actor, draft, checked, Verdict::default()),
-            Answer::Now(verdict) => self.finish_send(actor, draft, checked, verdict),
+            Answer::Now(Resolution::Message(verdict)) => self.finish_send(actor, draft, checked, verdict),
+            Answer::Default | Answer::Now(_) => self.finish_send(actor, draft, checked, Verdict::default()),
         }
     }
 
     /// Goes on with a message whose hook has answered: from the check again, with the answer in hand.
-    pub(crate) fn resume_send(&mut self, actor: Actor, draft: Draft, verdict: Verdict) -> Result<(), Error> {
+    pub(crate) fn resume_send(&mut self, actor: Actor, draft: Draft, mut verdict: Verdict) -> Result<(), Error> {
+        self.note_also(actor, std::mem::take(&mut verdict.also));
         let checked = self.check_send(actor, &draft)?;
         self.finish_send(actor, draft, checked, verdict)
     }
 
-    fn finish_send(&mut self, actor: Actor, mut draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
+    /// Takes what a hook wants said beside a message. What it says so is not asked about for more.
+    fn note_also(&mut self, actor: Actor, also: Vec<Also>) {
+        if also.is_empty() {
+            return;
+        }
+        if actor.by_hook || also.len() > Verdict::ALSO_MAX {
+            self.tell_fault(Hook::MessageReceived, HookFault::Invalid);
+            return;
+        }
+        let sender = self.peers[actor.peer].id.clone();
+        self.also.extend(also.into_iter().map(|Also { from, draft }| (from.unwrap_or_else(|| sender.clone()), draft)));
+    }
+
+    fn finish_send(
+        &mut self,
+        actor: Actor,
+        mut draft: Draft,
+        checked: Checked,
+        mut verdict: Verdict,
+    ) -> Result<(), Error> {
+        self.note_also(actor, std::mem::take(&mut verdict.also));
         let decided = self.decide(&mut draft, &checked.place, verdict)?;
+        // In a room a message that is not for everyone is live only: the log of a room is everyone's.
+        draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
         let outgoing = if draft.transient {
             self.make_transient(actor, checked.place, decided)
         } else {
@@ -249,8 +271,8 @@ impl Engine {
 
     // Decide.
 
-    fn ask_message(&mut self, actor: Actor, draft: &Draft, checked: &Checked) -> Result<Answer<Verdict>, Error> {
-        if !self.hooks.interests().message_received {
+    fn ask_message(&mut self, actor: Actor, draft: &Draft, checked: &Checked) -> Result<Answer<Resolution>, Error> {
+        if !self.interests().message_received {
             return Ok(Answer::Default);
         }
         let to = self.names_for_hook(actor, &checked.place);
@@ -271,7 +293,7 @@ impl Engine {
             timestamp: self.stamp(),
             source_ip: self.source_ip(actor),
         };
-        match self.ask("message_received", |hooks| hooks.message_received(&question)) {
+        match self.ask(Question::MessageReceived(&question)) {
             Ok(answer) => Ok(answer),
             Err(()) if self.config.hooks_fail_closed => Err(Error::MessageRejected),
             Err(()) => Ok(Answer::Default),
@@ -303,14 +325,13 @@ impl Engine {
         };
         let too_many = verdict.to.as_ref().is_some_and(|to| to.len() > members.max(self.config.recipients_max));
         if too_long || too_many {
-            self.tell(Event::HookFault { hook: "message_received", fault: HookFault::Invalid });
+            self.tell_fault(Hook::MessageReceived, HookFault::Invalid);
             verdict = Verdict::default();
         }
         let changed = verdict.content.is_some();
         let content =
             verdict.content.unwrap_or_else(|| std::mem::replace(&mut draft.content, Content::Text(String::new())));
-        let narrowed = if self.is_room(place) { None } else { verdict.to };
-        let narrowed = narrowed.map(|mut to| {
+        let narrowed = verdict.to.map(|mut to| {
             to.sort_unstable();
             to.dedup();
             to
@@ -368,13 +389,20 @@ impl Engine {
         to: &[PeerId],
     ) -> Option<(Arc<[PeerId]>, Vec<u32>)> {
         let is_recipient = |peer: &PeerId| match slot {
-            Some(slot) => self.peers.find(peer).is_some_and(|peer| self.conversations[slot].has_member(peer)),
+            Some(slot) => self.peers.find(peer).is_some_and(|peer| self.is_in(slot, peer)),
             None => to.contains(peer),
         };
         let names: Arc<[PeerId]> = named?.into_iter().filter(is_recipient).collect();
         let mut slots: Vec<u32> = names.iter().filter_map(|peer| self.peers.find(peer)).collect();
         slots.sort_unstable();
         Some((names, slots))
+    }
+
+    /// Whether a peer is a member, or one of its sessions in the room.
+    fn is_in(&self, slot: u32, peer: u32) -> bool {
+        let conversation = &self.conversations[slot];
+        let is_present = || self.peers[peer].sessions.iter().any(|session| conversation.present.contains(session));
+        conversation.has_member(peer) || conversation.kind == ConversationKind::Room && is_present()
     }
 
     /// Stages a message: one append to its conversation's log, however many its recipients.
@@ -409,15 +437,15 @@ impl Engine {
         });
         let narrowed = narrowed.map(|(_, peers)| peers);
         if narrowed.is_some() && !std::mem::replace(&mut self.narrows, true) {
-            self.put_row(Kind::Meta, keys::meta("narrows"), &true);
+            self.gate.put(meta::NARROWS.key(), meta::NARROWS.seal(&true));
         }
-        let numbers = narrowed.as_ref().map(|peers| peers.iter().map(|peer| self.peers[*peer].number).collect());
+        let recipients = self.recipients(slot, narrowed.as_deref());
         let token = draft.retry_token.as_ref();
-        let entry = Entry::new(&message, sender, numbers, token.map(crate::RetryToken::as_str));
+        let entry = Entry::new(&message, sender, &recipients, token.map(crate::RetryToken::as_str));
         let conversation_number = self.conversations[slot].number;
-        if let Err(error) = self.gate.append(slot, conversation_number, number, &entry) {
-            // The checks bound every part of an entry, so that this is a fault of the engine.
-            self.tell(Event::RecordDamaged { error });
+        self.gate.append(slot, conversation_number, number, &entry);
+        for (key, row) in recipients.rows(conversation_number, number) {
+            self.put_row(key, &row);
         }
         self.append(slot, number, &message);
         self.note_accepted(&message, slot, number, sender);
@@ -429,9 +457,9 @@ impl Engine {
                 timestamp: message.timestamp,
                 noted_at: self.host_time.shown(),
                 changed: decided.changed.then(|| message.content.clone()),
+                row: 0,
             };
-            self.note_token(&message, slot, number, sender, token);
-            self.retry_tokens.note(actor.peer, token.clone(), sent);
+            self.note_token(actor.peer, token, sent);
         }
         if !is_room {
             let device = message.device.clone();
@@ -529,6 +557,14 @@ impl Engine {
         let message = &outgoing.message;
         let sessions = match (outgoing.slot, &outgoing.narrowed) {
             (Some(slot), None) => Arc::clone(&self.reach(slot).sessions),
+            (Some(slot), Some(narrowed)) if message.kind == ConversationKind::Room => {
+                let present = Arc::clone(&self.reach(slot).sessions);
+                let is_for = |session: &&SessionRef| {
+                    let peer = self.sessions[session.slot].peer;
+                    peer == actor.peer || narrowed.binary_search(&peer).is_ok()
+                };
+                Arc::new(present.iter().filter(is_for).copied().collect())
+            }
             (_, Some(narrowed)) => Arc::new(self.live_sessions(narrowed.iter().copied().chain([actor.peer]))),
             (None, None) => {
                 let peers: Vec<u32> = message.to.iter().filter_map(|peer| self.peers.find(peer)).collect();

@@ -4,19 +4,21 @@
 //! cut respects, so [`Database::sync`] syncs a second descriptor of the file for real. Everything lives in the default tree;
 //! subscribers, merge operators, transactions and further trees are not used.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fs2::FileExt;
 use parking_lot::Mutex;
 
-use super::folder::sync_folder;
+use super::blobs::Blobs;
+use super::causes::{shown_error, sync_error, system_error, write_error};
+use super::seam::{Call, Seam};
 use crate::store::{Direction, StoreError, Visit, Write};
 
 /// The bytes of one segment of sled's log, four times sled's default.
@@ -75,46 +77,103 @@ impl State {
     }
 }
 
-/// An open database.
+/// An open database. Its last user lets go of sled, without letting a panic of it out.
 pub(super) struct Database {
-    db: sled::Db,
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
     /// The second descriptor of sled's file.
-    file: File,
+    file: Arc<File>,
     folder: PathBuf,
-    /// Pages too large for the log, by file name, that were synced.
-    synced_blobs: Mutex<HashSet<OsString>>,
+    blobs: Mutex<Blobs>,
+    seam: Seam,
+    /// Whether a write failed: sled refuses all later ones.
+    spoilt: AtomicBool,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.db.take().into_iter().for_each(release);
+    }
 }
 
 impl Database {
     /// Opens the database in `folder`, or makes one. Waits a moment for a lock that a close just before has not released.
-    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    pub(super) fn open(folder: &Path, cache_bytes: u64, seam: &Seam) -> Result<Self, StoreError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match Self::open_once(folder, cache_bytes) {
+            match Self::open_once(folder, cache_bytes, seam) {
                 Err(StoreError::Locked { .. }) if tries < LOCK_TRIES => std::thread::sleep(LOCK_WAIT),
                 outcome => return outcome,
             }
         }
     }
 
-    fn open_once(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    fn open_once(folder: &Path, cache_bytes: u64, seam: &Seam) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(folder).segment_size(SEGMENT_BYTES).cache_capacity(cache_bytes);
-        let db = guarded(folder, || config.open())?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(folder.join("db"))
-            .map_err(|error| system_error(folder, &error))?;
-        Ok(Self { db, file, folder: folder.to_owned(), synced_blobs: Mutex::default() })
+        // Before sled: what fails here leaves nothing open that has to be let go of.
+        let failed = |error: io::Error| system_error(folder, &error);
+        std::fs::create_dir_all(folder.join("blobs")).map_err(failed)?;
+        let blobs = Mutex::new(Blobs::open(folder).map_err(failed)?);
+        let db = caught(folder, || config.open()).and_then(|opened| opened.map_err(|error| refusal(folder, error)))?;
+        let file = File::options().read(true).write(true).open(folder.join("db"));
+        match file {
+            Ok(file) => Ok(Self {
+                db: Some(db),
+                file: Arc::new(file),
+                folder: folder.to_owned(),
+                blobs,
+                seam: seam.clone(),
+                spoilt: AtomicBool::new(false),
+            }),
+            Err(error) => {
+                release(db);
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Whether it must be opened again before it takes another write.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Relaxed)
+    }
+
+    /// A descriptor of the log, older than any write that may fail: a sync on it tells what the system could not write.
+    pub(super) fn witness(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    fn read<T>(&self, call: Call, read: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        self.guarded(call, read)?.map_err(|error| refusal(&self.folder, error))
+    }
+
+    fn write<T>(&self, call: Call, write: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        let outcome = self.guarded(call, write).and_then(|outcome| {
+            outcome.map_err(|error| match error {
+                sled::Error::Io(error) => write_error(&self.folder, &error),
+                error => refusal(&self.folder, error),
+            })
+        });
+        if outcome.is_err() {
+            self.spoilt.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn guarded<T>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<sled::Result<T>, StoreError> {
+        let Some(db) = &self.db else { return Err(StoreError::Closed) };
+        caught(&self.folder, || self.seam.pass(call).map_err(sled::Error::Io).and_then(|()| work(db)))
     }
 
     /// The store's own facts; `None` in a database without a row.
     pub(super) fn state(&self) -> Result<Option<State>, StoreError> {
-        let root = &self.folder;
-        match guarded(root, || self.db.get(STATE))? {
+        match self.read(Call::Get, |db| db.get(STATE))? {
             Some(row) => State::decode(&row).map(Some).map_err(|found| self.wrong_format(found)),
-            None if guarded(root, || self.db.first())?.is_none() => Ok(None),
+            None if self.read(Call::Get, |db| db.first())?.is_none() => Ok(None),
             None => Err(self.wrong_format(0)),
         }
     }
@@ -127,7 +186,7 @@ impl Database {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = guarded(&self.folder, || self.db.get(row_key(key)))?;
+        let found = self.read(Call::Get, |db| db.get(row_key(key)))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -138,10 +197,10 @@ impl Database {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         let range = row_key(range.start)..row_key(range.end);
-        let mut rows = guarded(&self.folder, || Ok(self.db.range(range)))?;
+        let mut rows = self.read(Call::Scan, |db| Ok(db.range(range)))?;
         loop {
             // The visitor runs outside the guard: its panics are its own.
-            let next = guarded(&self.folder, || match direction {
+            let next = self.read(Call::Scan, |_| match direction {
                 Direction::Ascending => rows.next().transpose(),
                 Direction::Descending => rows.next_back().transpose(),
             })?;
@@ -160,9 +219,9 @@ impl Database {
         bytes_max: usize,
     ) -> Result<(Vec<Write>, bool), StoreError> {
         let (mut page, mut bytes) = (Vec::new(), 0);
-        let mut rows = guarded(&self.folder, || Ok(self.db.range(row_key(start).as_slice()..ROWS_END)))?;
+        let mut rows = self.read(Call::Scan, |db| Ok(db.range(row_key(start).as_slice()..ROWS_END)))?;
         while page.len() < rows_max && bytes < bytes_max {
-            let Some((key, value)) = guarded(&self.folder, || rows.next().transpose())? else {
+            let Some((key, value)) = self.read(Call::Scan, |_| rows.next().transpose())? else {
                 return Ok((page, true));
             };
             bytes += key.len() + value.len();
@@ -180,7 +239,7 @@ impl Database {
                 Write::Put { key, .. } | Write::Delete { key } => row_key(key),
             };
             let row_bytes = |value: usize| (key.len() - 1 + value) as u64;
-            let old = guarded(&self.folder, || self.db.get(&key))?;
+            let old = self.read(Call::Get, |db| db.get(&key))?;
             live = live.saturating_sub(old.map_or(0, |value| row_bytes(value.len())));
             match write {
                 Write::Put { value, .. } => {
@@ -192,63 +251,53 @@ impl Database {
         }
         let state = State { commit, live_bytes: live };
         batch.insert(STATE, &state.encode());
-        guarded(&self.folder, || self.db.apply_batch(batch))?;
+        self.write(Call::Apply, |db| db.apply_batch(batch))?;
         Ok(state)
     }
 
     /// Hands what was applied to the system, so that it outlives this process.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        guarded(&self.folder, || self.db.flush()).map(drop)
+        self.write(Call::Write, |db| db.flush()).map(drop)
     }
 
-    /// Makes what was flushed outlive the machine.
+    /// Makes what was flushed outlive the machine. Opens no file, unless sled made one since the last sync.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.sync_blobs().and_then(|()| self.file.sync_data()).map_err(|error| system_error(&self.folder, &error))
-    }
-
-    /// sled writes a page that is too large for its log to a file of its own, and syncs neither that nor its folder.
-    fn sync_blobs(&self) -> io::Result<()> {
-        let folder = self.folder.join("blobs");
-        let mut synced = self.synced_blobs.lock();
-        let mut found = HashSet::new();
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !synced.contains(&name) {
-                match File::open(entry.path()).and_then(|blob| blob.sync_data()) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    outcome => outcome?,
-                }
-            }
-            found.insert(name);
-        }
-        if !found.is_subset(&synced) {
-            sync_folder(&folder)?;
-        }
-        *synced = found;
-        Ok(())
+        self.blobs.lock().sync()?;
+        self.seam
+            .pass(Call::Sync)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|error| sync_error(&self.folder, &error))
     }
 }
 
-/// Waits, two seconds at most, until sled has really released the database in `folder`: dropping it is asynchronous.
+/// Waits, two seconds at most, until sled has really released the database in `folder`: dropping it is asynchronous. Without
+/// a handle to look with there is no waiting: whoever opens it next tries for a while.
 pub(super) fn wait_until_released(folder: &Path) {
     for _ in 0..100 {
-        if is_released(folder) {
+        if is_held(folder) != Some(true) {
             return;
         }
         std::thread::sleep(LOCK_WAIT);
     }
 }
 
-/// Whether nobody holds the database in `folder`.
+/// Whether surely nobody holds the database in `folder`.
 pub(super) fn is_released(folder: &Path) -> bool {
-    File::open(folder.join("db")).is_ok_and(|file| FileExt::try_lock_exclusive(&file).is_ok())
-        || !folder.join("db").exists()
+    is_held(folder) == Some(false)
 }
 
-/// Drops the database, where this was its last user, without letting a panic of sled out.
-pub(super) fn release<T>(database: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+/// `None` where it cannot be told.
+fn is_held(folder: &Path) -> Option<bool> {
+    match File::open(folder.join("db")) {
+        Ok(file) => Some(FileExt::try_lock_exclusive(&file).is_err()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Drops sled without letting a panic of it out.
+fn release(db: sled::Db) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
 }
 
 fn row_key(key: &[u8]) -> Vec<u8> {
@@ -258,11 +307,9 @@ fn row_key(key: &[u8]) -> Vec<u8> {
     row
 }
 
-fn guarded<T>(folder: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(outcome) => outcome.map_err(|error| refusal(folder, error)),
-        Err(panic) => Err(panicked(folder, panic.as_ref())),
-    }
+/// What a call of sled gives, a panic of it as an error of the store.
+fn caught<T>(folder: &Path, call: impl FnOnce() -> T) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panicked(folder, panic.as_ref()))
 }
 
 fn refusal(folder: &Path, error: sled::Error) -> StoreError {
@@ -290,25 +337,9 @@ fn panicked(folder: &Path, panic: &(dyn std::any::Any + Send)) -> StoreError {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("sled panicked");
-    // An `unwrap` on a system error shows the error's kind.
-    if text.contains("StorageFull") || text.contains("FileTooLarge") || text.contains("QuotaExceeded") {
-        return StoreError::Full;
-    }
-    corrupt(folder, text)
+    shown_error(text).map_or_else(|| corrupt(folder, text), |error| write_error(folder, &error))
 }
 
 pub(super) fn corrupt(folder: &Path, reason: &str) -> StoreError {
     StoreError::Corrupt { path: folder.to_owned(), reason: reason.to_owned() }
-}
-
-/// What an error of the system means for the store in `folder`.
-pub(super) fn system_error(folder: &Path, error: &io::Error) -> StoreError {
-    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    match error.kind() {
-        StorageFull | FileTooLarge | QuotaExceeded => StoreError::Full,
-        PermissionDenied | ReadOnlyFilesystem => {
-            StoreError::ReadOnly { path: folder.to_owned(), reason: error.to_string() }
-        }
-        _ => StoreError::Io(error.to_string()),
-    }
 }

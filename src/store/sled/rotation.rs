@@ -6,8 +6,9 @@
 
 use std::path::PathBuf;
 
-use super::database::{Database, State, release, wait_until_released};
+use super::database::{Database, State, wait_until_released};
 use super::folder::{Folder, sync_folder};
+use super::seam::Seam;
 use crate::store::{StoreError, Write};
 
 /// What one step copies at most: about as much as one commit may hold.
@@ -26,10 +27,10 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
-    pub(super) fn begin(folder: &Folder, cache_bytes: u64) -> Result<Self, StoreError> {
-        let name = folder.next_name()?;
+    /// Begins in a folder that is not there yet. Where that fails, what is left of it is of no use.
+    pub(super) fn begin(folder: &Folder, name: String, cache_bytes: u64, seam: &Seam) -> Result<Self, StoreError> {
         let path = folder.path(&name);
-        let target = Database::open(&path, cache_bytes)?;
+        let target = Database::open(&path, cache_bytes, seam)?;
         Ok(Self { target, name, path, state: State::default(), copied_to: Vec::new(), all_copied: false })
     }
 
@@ -61,28 +62,27 @@ impl Rotation {
         Ok(())
     }
 
-    /// Makes the copy durable and the current one, at the commit where the source stands.
-    pub(super) fn finish(&mut self, folder: &Folder, commit: u64) -> Result<(), StoreError> {
-        self.seal(commit)?;
-        folder.set_current(&self.name)
-    }
-
     /// The finished copy, its state and its name.
     pub(super) fn into_database(self) -> (Database, State, String) {
         (self.target, self.state, self.name)
     }
 
-    fn seal(&mut self, commit: u64) -> Result<(), StoreError> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the copy durable, at the commit where the source stands.
+    pub(super) fn seal(&mut self, commit: u64) -> Result<(), StoreError> {
         self.state = self.target.apply(&[], commit, self.state.live_bytes)?;
         self.target.flush()?;
         self.target.sync()?;
-        sync_folder(&self.path).map_err(|error| super::database::system_error(&self.path, &error))
+        sync_folder(&self.path)
     }
 
-    /// Gives up: nothing but space was used.
-    pub(super) fn abandon(self) {
-        release(self.target);
+    /// Gives up: nothing but space was used. Returns whether that could be given back.
+    pub(super) fn abandon(self) -> bool {
+        drop(self.target);
         wait_until_released(&self.path);
-        let _ = std::fs::remove_dir_all(&self.path);
+        std::fs::remove_dir_all(&self.path).is_ok()
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn salvage(folder: &Path) -> io::Result<Salvaged> {
     let mut unreadable = 0;
     let mut messages = Vec::new();
     for segment in log.chunks(SEGMENT_BYTES) {
-        let header = segment_number(segment);
+        let header = segment_header(segment).map(|(number, _)| number);
         let used = header.is_some() || segment.iter().any(|byte| *byte != 0);
         unreadable += u64::from(used && header.is_none());
         if let Some(number) = header.or_else(|| guess_segment_number(segment).filter(|_| used)) {
@@ -48,33 +48,37 @@ pub(super) fn salvage(folder: &Path) -> io::Result<Salvaged> {
     Ok(replay.finish())
 }
 
-const SEGMENT_HEADER: usize = 20;
+pub(super) const SEGMENT_HEADER: usize = 20;
 const FREE: u8 = 4;
 const NODE: u8 = 8;
 const BLOB_NODE: u8 = 9;
 const LINK: u8 = 10;
 const BLOB_LINK: u8 = 11;
 
-struct Message<'a> {
+pub(super) struct Message<'a> {
     segment: u64,
     offset: usize,
-    kind: u8,
+    pub(super) kind: u8,
     page: u64,
     body: &'a [u8],
 }
 
-/// The number of a segment whose header is whole: its place in the log, in segments.
-fn segment_number(segment: &[u8]) -> Option<u64> {
+/// The number of a segment whose header is whole, which is its place in the log in segments; and below which place of the
+/// log everything was written when this segment was begun.
+pub(super) fn segment_header(segment: &[u8]) -> Option<(u64, u64)> {
     let (header, _) = segment.split_first_chunk::<SEGMENT_HEADER>()?;
     let crc = u32::from_le_bytes(*header.first_chunk()?) ^ u32::MAX;
     if crc32fast::hash(&header[4..]) != crc {
         return None;
     }
-    Some((u64::from_le_bytes(*header[4..].first_chunk()?) ^ 0x7FFF_FFFF_FFFF_FFFF) / SEGMENT_BYTES as u64)
+    let place = |at: usize| header[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes) ^ 0x7FFF_FFFF_FFFF_FFFF);
+    // Where nothing was written yet the place is -1.
+    let stable = place(12)?;
+    Some((place(4)? / SEGMENT_BYTES as u64, if stable > i64::MAX as u64 { 0 } else { stable }))
 }
 
 /// The number that the newest message of a segment without a header belongs to. Older ones are left from an earlier use.
-fn guess_segment_number(segment: &[u8]) -> Option<u64> {
+pub(super) fn guess_segment_number(segment: &[u8]) -> Option<u64> {
     let (mut at, mut newest) = (SEGMENT_HEADER, None);
     while let Some(bytes) = segment.get(at..).filter(|bytes| !bytes.is_empty()) {
         match message(bytes, None) {
@@ -110,7 +114,7 @@ fn read_segment<'a>(segment: &'a [u8], number: u64, messages: &mut Vec<Message<'
 }
 
 /// The message at the start of `bytes`, of this segment if one is given, and the bytes that it takes.
-fn message(bytes: &[u8], segment: Option<u64>) -> Option<(Message<'_>, usize)> {
+pub(super) fn message(bytes: &[u8], segment: Option<u64>) -> Option<(Message<'_>, usize)> {
     let mut rest = Bytes(bytes);
     let crc = u32::from_le_bytes(*rest.take(4)?.first_chunk()?);
     let kind = rest.byte()?;

@@ -1,39 +1,25 @@
-//! A game server that owns its engine: 60 ticks a second, 200 simulated players, one commit a tick, no other thread.
-//!
-//! `cargo run --release --example game_loop -- --seconds 10`
-//!
-//! Everything that the players asked for in a tick becomes durable together, with the one `commit`, and is delivered after
-//! it. A host whose disk syncs more slowly than its ticks pass gives the commit to a thread: `Engine::begin_commit`.
-#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+//! The game: who plays, what they do in a tick, and what comes of it.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lexopt::prelude::*;
-use switchboard::store::Durability;
 use switchboard::store::sled::{SledOptions, SledStore};
+use switchboard::store::{Durability, Store};
 use switchboard::{
-    Clock, Config, ConversationId, Create, Draft, Engine, Event, MessageId, NoHooks, Open, Output, PeerId, Reply,
-    Request, SessionId, Shape, Timestamp, Update,
+    Config, ConversationId, Create, Draft, Engine, Event, MessageId, NoHooks, Open, Output, PeerId, Reply, Request,
+    SessionId, Shape, Timestamp, Update,
 };
 
-const TICKS_PER_SECOND: u32 = 60;
-const PLAYERS: usize = 200;
+use crate::slow::Slow;
+use crate::writer::{Done, Writer};
+
+pub(crate) const PLAYERS: usize = 200;
 /// Players of one party: each party is a group.
 const PARTY: usize = 5;
 /// Deeds in a tick, all players together: each does something about four times a second.
 const DEEDS: usize = 14;
-const MAINTAIN_EVERY: u32 = TICKS_PER_SECOND;
-
-const HELP: &str = "\
-Usage: game_loop [--seconds N] [--data DIR]
-
-  --seconds N   how long to play                    [10]
-  --data DIR    where messages are kept             [a temporary folder]
-";
 
 /// A simulated player.
 struct Player {
@@ -46,17 +32,22 @@ struct Player {
 
 /// What was counted.
 #[derive(Default)]
-struct Counts {
-    sent: u64,
-    delivered: u64,
-    offline: u64,
-    joins: u64,
-    leaves: u64,
-    refused: u64,
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) delivered: u64,
+    pub(crate) offline: u64,
+    pub(crate) joins: u64,
+    pub(crate) leaves: u64,
+    pub(crate) refused: u64,
+    pub(crate) commits: u64,
+    pub(crate) failures: u64,
+    /// How long a commit took at most.
+    pub(crate) slowest: Duration,
 }
 
-struct Game {
+pub(crate) struct Game {
     engine: Engine,
+    writer: Writer,
     players: Vec<Player>,
     /// Which player a session's place belongs to.
     by_slot: Vec<usize>,
@@ -67,51 +58,15 @@ struct Game {
     dice: Dice,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let Some((seconds, data)) = arguments()? else { return Ok(()) };
-    let temporary = tempfile::tempdir()?;
-    let mut game = Game::start(data.as_deref().unwrap_or(temporary.path()))?;
-    let mut ticks = game.play(seconds)?;
-    ticks.sort_unstable();
-    let Counts { sent, delivered, offline, joins, leaves, refused } = game.counts;
-    println!("{PLAYERS} players, {} ticks: {joins} joins, {leaves} leaves", ticks.len());
-    println!("{sent} messages sent, {delivered} delivered, {offline} of them to who had been away, {refused} refused");
-    let part = |of_hundred: usize| ticks.get(ticks.len() * of_hundred / 100).or(ticks.last()).copied();
-    let (p50, p99, max) = (part(50), part(99), ticks.last().copied());
-    println!(
-        "engine's part of a tick: p50 {:.2?}, p99 {:.2?}, max {:.2?}",
-        p50.unwrap_or_default(),
-        p99.unwrap_or_default(),
-        max.unwrap_or_default()
-    );
-    Ok(())
-}
-
-fn arguments() -> Result<Option<(u64, Option<PathBuf>)>, lexopt::Error> {
-    let (mut seconds, mut data) = (10, None);
-    let mut args = lexopt::Parser::from_env();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("seconds") => seconds = args.value()?.parse()?,
-            Long("data") => data = Some(args.value()?.into()),
-            Short('h') | Long("help") => {
-                print!("{HELP}");
-                return Ok(None);
-            }
-            _ => return Err(arg.unexpected()),
-        }
-    }
-    Ok(Some((seconds, data)))
-}
-
 impl Game {
-    fn start(data: &Path) -> Result<Self, Box<dyn Error>> {
+    /// Opens the store, where each commit takes `disk` longer, and makes the world.
+    pub(crate) fn start(data: &Path, disk: Duration, now: Timestamp) -> Result<Self, Box<dyn Error>> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         // A crash of the game loses nothing; a power cut may take the last ten seconds, which is fair for a game.
         let store = SledStore::open(SledOptions::new(data).durability(Durability::Process)?)?;
-        let now = Clock::start().now();
-        let engine = Engine::start(Config::default(), Arc::new(store), Box::new(NoHooks), seed, now)?;
+        let store: Arc<dyn Store> = Arc::new(Slow { store, span: disk });
+        let engine = Engine::start(Config::default(), Arc::clone(&store), Box::new(NoHooks), seed, now)?;
         let players = (0..PLAYERS).map(|number| {
             let peer = PeerId::new(&format!("player-{number}"))?;
             Ok(Player { peer, session: None, received: Vec::new() })
@@ -119,6 +74,7 @@ impl Game {
         let players = players.collect::<Result<Vec<_>, switchboard::Error>>()?;
         let mut game = Self {
             engine,
+            writer: Writer::start(store)?,
             players,
             by_slot: Vec::new(),
             parties: Vec::new(),
@@ -138,6 +94,7 @@ impl Game {
             self.engine.create_as(&members[0], Create::new(Shape::Unique, members.clone()), now)?;
         }
         self.engine.create_as(&self.players[0].peer, Create::new(Shape::Room, Vec::new()), now)?;
+        // Nobody plays yet: here the disk may be waited for.
         self.engine.commit(now)?;
         let mut made = Vec::new();
         while let Some(output) = self.engine.poll_output() {
@@ -152,26 +109,12 @@ impl Game {
         Ok(())
     }
 
-    /// Plays, and returns how long the engine's part of each tick took.
-    #[expect(clippy::disallowed_methods, reason = "a game loop keeps real time")]
-    fn play(&mut self, seconds: u64) -> Result<Vec<Duration>, Box<dyn Error>> {
-        let clock = Clock::start();
-        let mut costs = Vec::new();
-        let mut next = Instant::now();
-        let ticks = u32::try_from(seconds)?.saturating_mul(TICKS_PER_SECOND);
-        for tick in 0..ticks {
-            let started = Instant::now();
-            self.tick(tick, clock.now())?;
-            costs.push(started.elapsed());
-            // The game's own work would be here: physics, players' input, the network.
-            next += Duration::from_secs(1) / TICKS_PER_SECOND;
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+    /// The engine's part of a tick: what the disk has done, what is due, what the players do, what the disk is to do, and
+    /// what comes of it all. Nothing of it waits.
+    pub(crate) fn tick(&mut self, now: Timestamp) -> Result<(), Box<dyn Error>> {
+        while let Some(done) = self.writer.poll() {
+            self.take_back(done, now);
         }
-        Ok(costs)
-    }
-
-    /// The engine's part of a tick: what is due, what the players do, one commit, and what comes of it.
-    fn tick(&mut self, tick: u32, now: Timestamp) -> Result<(), Box<dyn Error>> {
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
         }
@@ -183,14 +126,40 @@ impl Game {
             }
         }
         self.acknowledge(now)?;
-        self.engine.commit(now)?;
-        if tick.is_multiple_of(MAINTAIN_EVERY) {
-            self.engine.store().maintain()?;
-        }
-        while let Some(output) = self.engine.poll_output() {
-            self.perform(&output);
-        }
+        self.writer.take_from(&mut self.engine)?;
+        self.perform_all();
         Ok(())
+    }
+
+    /// Gives the engine what the disk has done. A commit that failed is staged still, and goes out with the next.
+    fn take_back(&mut self, done: Done, now: Timestamp) {
+        match done {
+            Done::Commit(committed, took) => {
+                self.counts.commits += 1;
+                self.counts.failures += u64::from(committed.error().is_some());
+                self.counts.slowest = self.counts.slowest.max(took);
+                self.engine.finish_commit(committed, now);
+            }
+            Done::Read(read) => self.engine.finish_read(read, now),
+        }
+    }
+
+    /// Ends the game: everything is stored, or the error says why not.
+    pub(crate) fn finish(mut self, now: Timestamp) -> Result<Counts, Box<dyn Error>> {
+        self.engine.shut_down(now);
+        loop {
+            self.writer.take_from(&mut self.engine)?;
+            let Some(done) = self.writer.wait()? else { break };
+            if let Done::Commit(committed, _) = &done
+                && let Some(error) = committed.error()
+            {
+                return Err(error.clone().into());
+            }
+            self.take_back(done, now);
+        }
+        self.perform_all();
+        self.writer.finish()?;
+        Ok(self.counts)
     }
 
     /// A player does something.
@@ -245,6 +214,12 @@ impl Game {
             }
         }
         Ok(())
+    }
+
+    fn perform_all(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            self.perform(&output);
+        }
     }
 
     /// Does what the engine puts out. Here "the network" is the players themselves.

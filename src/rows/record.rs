@@ -4,6 +4,12 @@
 //! kind: no store below is trusted for that (a cleanly closed database with one flipped bit was seen to return a wrong value
 //! without an error). Decoding allocates at most [`AMPLIFICATION_MAX`] bytes for each byte of the row, whatever the row claims.
 //!
+//! Records grow at their end. From version 2 on a reader passes over fields that it does not know, and takes a [`Late`] field
+//! that is not there yet as its default: so a later minor version adds fields without a new format, at no cost in bytes.
+//! Fields that a reader passed over are not in what it writes: one that must not be lost so needs a new format. A record of
+//! version 1 ends with its last field. The store's own facts stay at version 1, so that each version reads which format a
+//! store has.
+//!
 //! ```text
 //! record   version u8 · kind u8 · length u32 · crc u32 · payload          crc over key, version, kind, payload
 //! chunk    version u8 · kind u8 · count u16 · crc u32                     crc over key, version, kind, count, ends
@@ -13,13 +19,17 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::read::{BorrowReader, Reader};
-use bincode::de::{Decoder, DecoderImpl};
+use bincode::de::{BorrowDecoder, Decoder, DecoderImpl};
+use bincode::enc::Encoder;
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 pub(crate) use bincode::{BorrowDecode, Encode};
 
-/// The version that is written, and the only one that is read.
-pub const VERSION: u8 = 1;
+/// The version that is written, and the newest one that is read.
+pub const VERSION: u8 = 2;
+
+/// The version whose records end with their last field.
+const CLOSED: u8 = 1;
 
 /// The largest record or chunk: a commit takes at most as much, so a larger row could never be written.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -36,6 +46,8 @@ const RECORD_HEADER: usize = 10;
 const CHUNK_HEADER: usize = 8;
 /// What the directory of a chunk takes for each record.
 const CHUNK_ENTRY: usize = 8;
+/// The largest record that a chunk holds.
+pub(crate) const ENTRY_BYTES_MAX: usize = RECORD_BYTES_MAX - CHUNK_HEADER - CHUNK_ENTRY;
 
 /// What a row holds. The number is stored: it never changes its meaning and is never given out again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +78,41 @@ pub enum Kind {
     Session = 11,
     /// The cursors of a peer's devices.
     Cursors = 12,
+    /// Recipients of one message, where they are too many for its entry.
+    Recipients = 13,
     /// Receipts that a peer was not there to hear.
-    Owed = 13,
+    Owed = 14,
+}
+
+impl Kind {
+    /// The version that rows of this kind are written with.
+    const fn version(self) -> u8 {
+        match self {
+            Self::Meta => CLOSED,
+            _ => VERSION,
+        }
+    }
+}
+
+/// A field that was added after the first version of its record: its default where the record ends before it.
+///
+/// Late fields stand at the end, in the order in which they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late<T>(pub T);
+
+impl<T: bincode::Encode> bincode::Encode for Late<T> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.encode(encoder)
+    }
+}
+
+impl<'de, C, T: bincode::BorrowDecode<'de, C> + Default> bincode::BorrowDecode<'de, C> for Late<T> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        if decoder.borrow_reader().peek_read(1).is_none() {
+            return Ok(Self::default());
+        }
+        T::borrow_decode(decoder).map(Self)
+    }
 }
 
 /// Why bytes are not the record that was asked for.
@@ -117,18 +162,40 @@ pub fn seal<T: bincode::Encode>(kind: Kind, key: &[u8], value: &T) -> Result<Vec
 /// # Errors
 /// As [`seal`]; the buffer is then empty.
 pub fn seal_into<T: bincode::Encode>(row: &mut Vec<u8>, kind: Kind, key: &[u8], value: &T) -> Result<(), RecordError> {
+    let sealed = write_record(row, kind, key, value).and_then(|()| fitting(row.len()));
+    if sealed.is_err() {
+        row.clear();
+    }
+    sealed
+}
+
+/// As [`seal`], of a value whose bounds make it fit and which has no way to refuse: numbers, text, bytes and lists of them.
+pub(crate) fn seal_fitting<T: bincode::Encode>(kind: Kind, key: &[u8], value: &T) -> Vec<u8> {
+    let mut row = Vec::with_capacity(ROW_BYTES);
+    let sealed = write_record(&mut row, kind, key, value).and_then(|()| fitting(row.len()));
+    debug_assert_eq!(sealed, Ok(()), "a row of kind {kind:?} has bounds that fit a record");
+    row
+}
+
+const fn fitting(bytes: usize) -> Result<(), RecordError> {
+    if bytes > RECORD_BYTES_MAX { Err(RecordError::LimitExceeded) } else { Ok(()) }
+}
+
+fn write_record<T: bincode::Encode>(row: &mut Vec<u8>, kind: Kind, key: &[u8], value: &T) -> Result<(), RecordError> {
     row.clear();
     row.extend_from_slice(&[0; RECORD_HEADER]);
-    if let Err(error) = encode(value, row) {
-        row.clear();
-        return Err(error);
-    }
-    let length = u32::try_from(row.len() - RECORD_HEADER).map_err(|_| RecordError::LimitExceeded)?;
-    let (head, payload) = row.split_at_mut(RECORD_HEADER);
-    head[0] = VERSION;
-    head[1] = kind as u8;
+    encode(value, row)?;
+    write_head(row, kind.version(), kind as u8, key)
+}
+
+/// Writes the envelope of a row whose payload is in place.
+fn write_head(row: &mut [u8], version: u8, kind: u8, key: &[u8]) -> Result<(), RecordError> {
+    let (head, payload) = row.split_first_chunk_mut::<RECORD_HEADER>().ok_or(RecordError::Truncated)?;
+    let length = u32::try_from(payload.len()).map_err(|_| RecordError::LimitExceeded)?;
+    head[0] = version;
+    head[1] = kind;
     head[2..6].copy_from_slice(&length.to_le_bytes());
-    head[6..].copy_from_slice(&record_crc(key, kind, payload).to_le_bytes());
+    head[6..].copy_from_slice(&record_crc(key, version, kind, payload).to_le_bytes());
     Ok(())
 }
 
@@ -137,37 +204,50 @@ pub fn seal_into<T: bincode::Encode>(row: &mut Vec<u8>, kind: Kind, key: &[u8], 
 /// # Errors
 /// Any [`RecordError`]. Never a panic, and never another value than the one sealed, as far as 32 bits of checksum tell.
 pub fn open<'a, T: bincode::BorrowDecode<'a, ()>>(kind: Kind, key: &[u8], row: &'a [u8]) -> Result<T, RecordError> {
-    if row.len() > RECORD_BYTES_MAX {
-        return Err(RecordError::LimitExceeded);
-    }
+    let (version, found, payload) = envelope(key, row)?;
+    expect_kind(found, kind)?;
+    decode(payload, row.len(), version)
+}
+
+/// Version, kind and payload of a record whose envelope and checksum are right.
+fn envelope<'a>(key: &[u8], row: &'a [u8]) -> Result<(u8, u8, &'a [u8]), RecordError> {
+    fitting(row.len())?;
     let (head, payload) = row.split_first_chunk::<RECORD_HEADER>().ok_or(RecordError::Truncated)?;
-    let [version, found, l0, l1, l2, l3, c0, c1, c2, c3] = *head;
-    expect_kind(version, found, kind)?;
+    let [version, kind, l0, l1, l2, l3, c0, c1, c2, c3] = *head;
+    expect_version(version)?;
     match (u32::from_le_bytes([l0, l1, l2, l3]) as usize).cmp(&payload.len()) {
         std::cmp::Ordering::Greater => return Err(RecordError::Truncated),
         std::cmp::Ordering::Less => return Err(RecordError::TrailingBytes),
         std::cmp::Ordering::Equal => {}
     }
-    if record_crc(key, kind, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if record_crc(key, version, kind, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(RecordError::Checksum);
     }
-    decode(payload, row.len())
+    Ok((version, kind, payload))
 }
 
-const fn expect_kind(version: u8, found: u8, expected: Kind) -> Result<(), RecordError> {
-    if version != VERSION {
-        return Err(RecordError::Version(version));
+/// The same record as its kind's version of today; `None` where it is that already, or is damaged, or is no record.
+pub(crate) fn raise(kind: Kind, key: &[u8], row: &[u8]) -> Option<Vec<u8>> {
+    let (version, found, _) = envelope(key, row).ok()?;
+    if version == kind.version() || found != kind as u8 {
+        return None;
     }
-    if found != expected as u8 {
-        return Err(RecordError::Kind { found, expected });
-    }
-    Ok(())
+    let mut raised = row.to_vec();
+    write_head(&mut raised, kind.version(), found, key).ok().map(|()| raised)
+}
+
+const fn expect_version(version: u8) -> Result<(), RecordError> {
+    if version == CLOSED || version == VERSION { Ok(()) } else { Err(RecordError::Version(version)) }
+}
+
+const fn expect_kind(found: u8, expected: Kind) -> Result<(), RecordError> {
+    if found == expected as u8 { Ok(()) } else { Err(RecordError::Kind { found, expected }) }
 }
 
 /// Version and kind go into the start value: a CRC of bytes so few costs as much as one of a whole record. The length is
 /// that of the payload, checked as such.
-fn record_crc(key: &[u8], kind: Kind, payload: &[u8]) -> u32 {
-    let head = u32::from_le_bytes([VERSION, kind as u8, 0, 0]);
+fn record_crc(key: &[u8], version: u8, kind: u8, payload: &[u8]) -> u32 {
+    let head = u32::from_le_bytes([version, kind, 0, 0]);
     crc32c::crc32c_append(crc32c::crc32c(key) ^ scatter(head), payload)
 }
 
@@ -286,6 +366,7 @@ fn directory_crc(key: &[u8], head: &[u8], ends: &[u8]) -> u32 {
 /// A row of many records, each checked when it is asked for: a damaged one leaves its neighbours readable.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
+    version: u8,
     key_crc: u32,
     ends: &'a [u8],
     crcs: &'a [u8],
@@ -299,19 +380,18 @@ impl<'a> Chunk<'a> {
     /// Any [`RecordError`] if the directory is damaged, or if bytes follow the last record. A chunk whose end is missing can
     /// be read up to there.
     pub fn parse(key: &[u8], row: &'a [u8]) -> Result<Self, RecordError> {
-        if row.len() > RECORD_BYTES_MAX {
-            return Err(RecordError::LimitExceeded);
-        }
+        fitting(row.len())?;
         let (head, rest) = row.split_first_chunk::<CHUNK_HEADER>().ok_or(RecordError::Truncated)?;
         let [version, kind, n0, n1, c0, c1, c2, c3] = *head;
-        expect_kind(version, kind, Kind::Chunk)?;
+        expect_version(version)?;
+        expect_kind(kind, Kind::Chunk)?;
         let count = usize::from(u16::from_le_bytes([n0, n1]));
         let (ends, rest) = rest.split_at_checked(count * 4).ok_or(RecordError::Truncated)?;
         if directory_crc(key, &head[..4], ends) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return Err(RecordError::Checksum);
         }
         let (crcs, payloads) = rest.split_at_checked(count * 4).ok_or(RecordError::Truncated)?;
-        let chunk = Self { key_crc: crc32c::crc32c(key), ends, crcs, payloads };
+        let chunk = Self { version, key_crc: crc32c::crc32c(key), ends, crcs, payloads };
         if payloads.len() > chunk.end(count) {
             return Err(RecordError::TrailingBytes);
         }
@@ -341,7 +421,7 @@ impl<'a> Chunk<'a> {
     /// `T` must be the type that was pushed: all records of a chunk are of one type.
     #[must_use]
     pub fn decode<T: bincode::BorrowDecode<'a, ()>>(&self, index: usize) -> Option<Result<T, RecordError>> {
-        Some(self.record(index)?.and_then(|payload| decode(payload, payload.len() + CHUNK_ENTRY)))
+        Some(self.record(index)?.and_then(|payload| decode(payload, payload.len() + CHUNK_ENTRY, self.version)))
     }
 
     /// All records in order, each checked as it is reached.
@@ -377,41 +457,34 @@ const CLAIMS_MAX: usize = RECORD_BYTES_MAX * AMPLIFICATION_MAX;
 /// Appends to `out`; after an error `out` ends with part of the value.
 #[inline]
 fn encode<T: bincode::Encode>(value: &T, out: &mut Vec<u8>) -> Result<(), RecordError> {
-    let mut full = false;
-    match bincode::encode_into_writer(value, Output { out, full: &mut full }, CONFIG) {
-        Ok(()) => Ok(()),
-        Err(_) if full => Err(RecordError::LimitExceeded),
-        Err(_) => Err(RecordError::Malformed),
-    }
+    bincode::encode_into_writer(value, Output(out), CONFIG).map_err(|_| RecordError::Malformed)
 }
 
-struct Output<'a> {
-    out: &'a mut Vec<u8>,
-    full: &'a mut bool,
-}
+struct Output<'a>(&'a mut Vec<u8>);
 
 impl Writer for Output<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        if self.out.len() + bytes.len() > RECORD_BYTES_MAX {
-            *self.full = true;
-            return Err(EncodeError::UnexpectedEnd);
-        }
-        self.out.extend_from_slice(bytes);
+        self.0.extend_from_slice(bytes);
         Ok(())
     }
 }
 
-/// Decodes all of `payload`, which came in a row (or its part of one) of `row_bytes`.
+/// Decodes `payload`, which came in a row (or its part of one) of `row_bytes` and of this version.
 ///
 /// The limit of `bincode` is a constant, far too high for a short row: what this row may not claim is claimed beforehand.
 #[inline]
-fn decode<'a, T: bincode::BorrowDecode<'a, ()>>(payload: &'a [u8], row_bytes: usize) -> Result<T, RecordError> {
+fn decode<'a, T: bincode::BorrowDecode<'a, ()>>(
+    payload: &'a [u8],
+    row_bytes: usize,
+    version: u8,
+) -> Result<T, RecordError> {
     let allowed = row_bytes.saturating_mul(AMPLIFICATION_MAX);
     let mut decoder = DecoderImpl::new(Input(payload), CONFIG, ());
     decoder.claim_bytes_read(CLAIMS_MAX.saturating_sub(allowed)).map_err(|_| RecordError::LimitExceeded)?;
     let value = T::borrow_decode(&mut decoder).map_err(|error| refusal(&error))?;
-    if decoder.reader().0.is_empty() { Ok(value) } else { Err(RecordError::TrailingBytes) }
+    // What follows in later versions are fields that came after this build.
+    if version > CLOSED || decoder.reader().0.is_empty() { Ok(value) } else { Err(RecordError::TrailingBytes) }
 }
 
 const fn refusal(error: &DecodeError) -> RecordError {
@@ -475,11 +548,8 @@ mod tests {
 
     /// A record whose envelope is right and whose payload is not.
     fn envelope(kind: Kind, key: &[u8], payload: &[u8]) -> Vec<u8> {
-        let mut row = vec![VERSION, kind as u8];
-        row.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
-        let crc = record_crc(key, kind, payload);
-        row.extend_from_slice(&crc.to_le_bytes());
-        row.extend_from_slice(payload);
+        let mut row = [&[0; RECORD_HEADER], payload].concat();
+        write_head(&mut row, kind.version(), kind as u8, key).unwrap();
         row
     }
 
@@ -539,6 +609,82 @@ mod tests {
         let row = envelope(Kind::Meta, b"k", &payload);
         assert_eq!(open::<Vec<String>>(Kind::Meta, b"k", &row), Err(RecordError::LimitExceeded));
         assert_eq!(open::<Vec<u64>>(Kind::Meta, b"k", &row).map(|list| list.len()), Ok(1000));
+    }
+
+    #[derive(Debug, PartialEq, bincode::Encode, bincode::BorrowDecode)]
+    struct Early<'a> {
+        number: u64,
+        name: &'a str,
+    }
+
+    /// The same some versions later.
+    #[derive(Debug, PartialEq, bincode::Encode, bincode::BorrowDecode)]
+    struct Later<'a> {
+        number: u64,
+        name: &'a str,
+        colour: Late<Option<u64>>,
+        marks: Late<Vec<u64>>,
+    }
+
+    #[test]
+    fn a_record_grows_at_its_end() {
+        let early = Early { number: 7, name: "alice" };
+        let later = Later { number: 7, name: "alice", colour: Late(Some(3)), marks: Late(vec![1, 300]) };
+        let (old, new) = (seal(Kind::Peer, b"k", &early).unwrap(), seal(Kind::Peer, b"k", &later).unwrap());
+        // The fields that came later cost nothing where they are not.
+        assert_eq!(old.len() + 7, new.len());
+        assert_eq!(open(Kind::Peer, b"k", &new), Ok(early));
+        assert_eq!(open(Kind::Peer, b"k", &new), Ok(later));
+        let read: Later<'_> = open(Kind::Peer, b"k", &old).unwrap();
+        assert_eq!(read, Later { number: 7, name: "alice", colour: Late(None), marks: Late(Vec::new()) });
+        // Between the two is what only the first of the late fields was in; what breaks off inside one is damage.
+        let payload = |bytes: usize| envelope(Kind::Peer, b"k", &new[RECORD_HEADER..RECORD_HEADER + bytes]);
+        let with_colour = payload(new.len() - RECORD_HEADER - 5);
+        assert_eq!(open::<Later<'_>>(Kind::Peer, b"k", &with_colour).map(|later| later.colour), Ok(Late(Some(3))));
+        let broken = payload(new.len() - RECORD_HEADER - 1);
+        assert_eq!(open::<Later<'_>>(Kind::Peer, b"k", &broken), Err(RecordError::Truncated));
+    }
+
+    #[test]
+    fn records_of_a_chunk_grow_at_their_end() {
+        let mut builder = ChunkBuilder::new();
+        builder.push(&Early { number: 1, name: "a" }).unwrap();
+        builder.push(&Later { number: 2, name: "b", colour: Late(None), marks: Late(vec![9]) }).unwrap();
+        let row = builder.finish(b"log");
+        let chunk = Chunk::parse(b"log", &row).unwrap();
+        let early: Vec<u64> = (0..2).map(|at| chunk.decode::<Early<'_>>(at).unwrap().unwrap().number).collect();
+        let later: Vec<Vec<u64>> = (0..2).map(|at| chunk.decode::<Later<'_>>(at).unwrap().unwrap().marks.0).collect();
+        assert_eq!((early, later), (vec![1, 2], vec![Vec::new(), vec![9]]));
+    }
+
+    #[test]
+    fn a_record_of_version_1_ends_with_its_last_field() {
+        let mut row = seal(Kind::Peer, b"k", &(7u64, 8u64)).unwrap();
+        write_head(&mut row, CLOSED, Kind::Peer as u8, b"k").unwrap();
+        assert_eq!(open(Kind::Peer, b"k", &row), Ok((7u64, 8u64)));
+        assert_eq!(open::<u64>(Kind::Peer, b"k", &row), Err(RecordError::TrailingBytes));
+        let raised = raise(Kind::Peer, b"k", &row).unwrap();
+        assert_eq!(open::<u64>(Kind::Peer, b"k", &raised), Ok(7));
+        assert_eq!(raise(Kind::Peer, b"k", &raised), None, "it is of today already");
+        assert_eq!(raise(Kind::Member, b"k", &row), None, "not of another kind");
+        row[RECORD_HEADER] ^= 1;
+        assert_eq!(raise(Kind::Peer, b"k", &row), None, "damage stays as it is");
+    }
+
+    #[test]
+    fn a_fact_of_the_store_is_read_by_every_version() {
+        let row = seal(Kind::Meta, b"mformat", &2u32).unwrap();
+        assert_eq!(row[0], CLOSED);
+    }
+
+    #[test]
+    fn row_13_late_fields_claim_no_more_than_others() {
+        // A number, a name, and a list that claims 2^40 elements.
+        let mut payload = vec![7, 1, b'a', 0, 253];
+        payload.extend_from_slice(&(1_u64 << 40).to_le_bytes());
+        let row = envelope(Kind::Peer, b"k", &payload);
+        assert_eq!(open::<Later<'_>>(Kind::Peer, b"k", &row), Err(RecordError::LimitExceeded));
+        assert!(open::<Early<'_>>(Kind::Peer, b"k", &row).is_ok(), "who does not know it passes over it");
     }
 
     #[test]
