@@ -56,6 +56,8 @@ pub(crate) fn announce(store: &dyn Store, batch: &mut Batch) -> Result<(), Store
     }
     if found < FORMAT {
         meta::UPGRADED_TO.put(batch, &Vec::new());
+        // Nobody noted whether any message was not for all: some may be.
+        meta::NARROWS.put(batch, &true);
     }
     meta::FORMAT.put(batch, &FORMAT);
     Ok(())

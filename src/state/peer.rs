@@ -1,6 +1,6 @@
 //! Peers: who there is, on which devices, and where each device has got to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -9,6 +9,7 @@ use crate::cursor::Cursor;
 use crate::id::{DeviceId, PeerId, RetryToken};
 use crate::message::Accepted;
 use crate::slots::Slots;
+use crate::state::owed::Owed;
 use crate::table::{KeyedTable, Keying};
 use crate::time::Timestamp;
 
@@ -72,6 +73,8 @@ pub(crate) struct Peer {
     pub(crate) read_pages: u64,
     /// The answers to its newest transient messages that came with a retry token; seldom any.
     sent_transient: Option<Box<SentTransient>>,
+    /// Receipts that came while it was away, by conversation.
+    pub(crate) owed: BTreeMap<u32, Owed>,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -93,6 +96,7 @@ impl Peer {
             queued: false,
             read_pages: 0,
             sent_transient: None,
+            owed: BTreeMap::new(),
             pinned: 0,
         }
     }
@@ -158,6 +162,7 @@ impl Peer {
             self.conversations.remove(at);
         }
         self.devices.iter_mut().for_each(|device| drop(device.cursors.remove(&conversation)));
+        self.owed.remove(&conversation);
     }
 }
 

@@ -19,8 +19,29 @@ pub(crate) struct Part {
 /// A read that waits for the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
-    Backlog { session: usize, attached: u32, parts: Vec<Part>, head: usize, cutoff: Option<u64> },
-    History { session: usize, attached: u32, ticket: u64, conversation: usize, messages: Vec<usize>, more: bool },
+    Backlog {
+        session: usize,
+        attached: u32,
+        parts: Vec<Part>,
+        head: usize,
+        cutoff: Option<u64>,
+    },
+    History {
+        session: usize,
+        attached: u32,
+        ticket: u64,
+        conversation: usize,
+        messages: Vec<usize>,
+        more: bool,
+    },
+    /// The log is searched for a message that was read.
+    Find {
+        session: usize,
+        attached: u32,
+        ticket: u64,
+        conversation: usize,
+        number: Option<u64>,
+    },
 }
 
 impl Model {
@@ -70,6 +91,14 @@ impl Model {
                     self.reply(session, ticket, Answer::History { messages, more });
                 }
             }
+            Pending::Find { session, attached, ticket, conversation, number } => {
+                let code = if self.conversations[conversation].gone { 4323 } else { 4404 };
+                match number.filter(|_| code == 4404) {
+                    Some(number) => self.read_to(self.sessions[session].peer, conversation, number),
+                    None if self.is_attached(session, attached) => self.tell(session, What::Reply(ticket, Err(code))),
+                    None => {}
+                }
+            }
             Pending::Backlog { session, attached, parts, head, cutoff } => {
                 if self.is_attached(session, attached) {
                     self.give_backlog(session, &parts, head, cutoff);
@@ -83,6 +112,7 @@ impl Model {
         if self.device(session).is_some_and(|device| device.uncertain) {
             self.tell_after(session, What::Anything);
             self.sessions[session].reading = false;
+            self.tell_missed(session);
             return;
         }
         let mut waiting: Vec<(usize, usize, u64)> = Vec::new();
@@ -125,6 +155,14 @@ impl Model {
         self.give_cuts(session, cuts);
         self.sessions[session].reading = false;
         self.give_messages(session, messages);
+        self.tell_missed(session);
+    }
+
+    fn tell_missed(&mut self, session: usize) {
+        let missed = std::mem::take(&mut self.sessions[session].passed_by);
+        if missed > 0 {
+            self.tell_after(session, What::Missed(missed));
+        }
     }
 
     /// What was sent while the read was under way.
@@ -165,7 +203,7 @@ impl Model {
             if !self.conversations[conversation].gone {
                 self.sessions[session].given.insert(message);
                 if self.messages[message].from == self.sessions[session].peer {
-                    self.copy(session, conversation, self.messages[message].number.unwrap_or_default());
+                    self.sessions[session].copies.push(message);
                 }
                 self.tell_after(session, What::Message { message, offline: message < opened_at });
             }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::receipts::Owed;
 use super::{Device, Model, Peer, State, What};
 
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,10 @@ pub(crate) struct PeerState {
     pub(crate) tokens: Vec<(u8, usize)>,
     /// The same of transient messages, while the peer is known in this life.
     pub(crate) transient_tokens: Vec<(u8, usize)>,
+    /// Receipts that came while it was away, by conversation.
+    pub(super) owed: BTreeMap<usize, Owed>,
+    /// Whether a crash made them uncertain.
+    pub(super) owed_unsure: bool,
 }
 
 impl Model {

@@ -70,6 +70,11 @@ impl Model {
         } else {
             self.reply(session, ticket, Answer::Accepted(message));
         }
+        if send.transient && !is_room {
+            let behind = |other: &usize| *other != session && self.sessions[*other].reading;
+            let passed: Vec<usize> = self.recipients(message).into_iter().filter(behind).collect();
+            passed.into_iter().for_each(|other| self.sessions[other].passed_by += 1);
+        }
         for listener in self.listeners(message).into_iter().filter(|listener| *listener != session) {
             let what = What::Message { message, offline: false };
             if send.transient || is_room { self.tell(listener, what) } else { self.tell_after(listener, what) }
@@ -160,24 +165,30 @@ impl Model {
         });
         self.remember_token(me, send.token, message);
         if kind != Kind::Room {
-            // The sending device has its own message, the others have a copy once it is safe.
+            // The sending device has its own message, the others are given a copy.
             self.acknowledge_range(session, at, number, number, false);
-            let others: Vec<usize> = self.open_of(me).into_iter().filter(|other| *other != session).collect();
-            others.into_iter().for_each(|other| self.copy(other, at, number));
+            let is_other = |other: &usize| *other != session && !self.sessions[*other].reading;
+            let others: Vec<usize> = self.open_of(me).into_iter().filter(is_other).collect();
+            others.into_iter().for_each(|other| self.sessions[other].copies.push(message));
         }
         message
     }
 
     /// The sessions that get a message as it is sent.
     fn listeners(&self, message: usize) -> Vec<usize> {
+        let is_room = self.messages[message].kind == Kind::Room;
+        self.recipients(message).into_iter().filter(|session| is_room || !self.sessions[*session].reading).collect()
+    }
+
+    /// The sessions of those whom a message is for; in a room those who are there.
+    fn recipients(&self, message: usize) -> Vec<usize> {
         let message = &self.messages[message];
         let members = match message.conversation.map(|at| &self.conversations[at]) {
             Some(held) if held.kind == Kind::Room => return held.present.iter().copied().collect(),
             Some(held) => held.active(),
             None => message.to.clone(),
         };
-        let is_one =
-            |session: &usize| members.contains(&self.sessions[*session].peer) && !self.sessions[*session].reading;
+        let is_one = |session: &usize| members.contains(&self.sessions[*session].peer);
         self.open_sessions().into_iter().filter(is_one).collect()
     }
 

@@ -213,7 +213,9 @@ impl World {
             Some((message, self.ids.message(message)?))
         });
         let (message, up_to) = message.unzip();
-        self.both(session, Request::MarkRead { conversation, up_to }, |model, _| model.mark_read(session, at, message))
+        self.both(session, Request::MarkRead { conversation, up_to }, |model, ticket| {
+            model.mark_read(session, at, message, ticket)
+        })
     }
 
     fn history(
