@@ -41,9 +41,9 @@ pub trait Hooks: Send {
     }
 
     /// A peer signs in with an account's token instead of a signature. The default refuses.
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<Login> {
         let _ = login;
-        Answer::Now(false)
+        Answer::Now(Login::refuse())
     }
 
     /// Which questions this host answers. What it does not, the engine need not prepare: the names of all members, for one.
@@ -264,8 +264,40 @@ pub struct SignIn<'a> {
     pub peer: &'a PeerId,
     /// The account's token.
     pub account_token: &'a str,
+    /// Whom it wants to watch from the start.
+    pub watch: &'a [PeerId],
     /// Where the peer connects from.
     pub source_ip: Option<IpAddr>,
+}
+
+/// What becomes of an account's login.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// Whether the peer may open the session; if not, it gets 4102.
+    pub admit: bool,
+    /// Whom it may watch from the start where signatures are on, in the place of a signature over the list. A login that
+    /// wants to watch anybody else is refused, as an unsigned watch is.
+    pub watch: Vec<PeerId>,
+}
+
+impl Login {
+    /// The peer may not sign in.
+    #[must_use]
+    pub const fn refuse() -> Self {
+        Self { admit: false, watch: Vec::new() }
+    }
+
+    /// The peer may sign in, watching nobody.
+    #[must_use]
+    pub const fn admit() -> Self {
+        Self { admit: true, watch: Vec::new() }
+    }
+
+    /// The same, and it may watch these.
+    #[must_use]
+    pub fn watching(self, watch: impl IntoIterator<Item = PeerId>) -> Self {
+        Self { watch: watch.into_iter().collect(), ..self }
+    }
 }
 
 /// The answer to a [`Question`]: from [`Hooks::ask`], or later for [`Engine::resolve`](crate::Engine::resolve).
@@ -277,7 +309,7 @@ pub enum Resolution {
     /// To [`Hooks::receivers_offline`].
     Push(PushChoice),
     /// To [`Hooks::sign_in`].
-    SignIn(bool),
+    SignIn(Login),
     /// To any: the default flow.
     Default,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::hooks::{
-    Answer, Hooks, Interests, MessageReceived, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
+    Answer, Hooks, Interests, Login, MessageReceived, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
 };
 use crate::{Content, PeerId, Ticket};
 
@@ -151,8 +151,8 @@ impl Hooks for MoodyHooks {
         })
     }
 
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
-        self.answer(login.ticket, None, |_, _| true)
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<Login> {
+        self.answer(login.ticket, None, |_, _| Login::admit())
     }
 
     fn interests(&self) -> Interests {

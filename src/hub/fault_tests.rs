@@ -475,7 +475,7 @@ fn an_answer_to_another_question_is_none() {
     struct Confused(bool);
     impl Hooks for Confused {
         fn ask(&mut self, _: Question<'_>) -> Answer<Resolution> {
-            Answer::Now(Resolution::SignIn(true))
+            Answer::Now(Resolution::SignIn(crate::hooks::Login::admit()))
         }
         fn interests(&self) -> Interests {
             assert!(!self.0, "a hook that cannot say what it wants");
@@ -485,7 +485,7 @@ fn an_answer_to_another_question_is_none() {
     let (_store, hub) = with_hook(with(Commits::Inline), |_, _| Answer::Defer);
     let (alice, bob) = (open(&hub, "alice"), open(&hub, "bob"));
     let ticket = send(&alice, "bob", "hello");
-    for wrong in [Resolution::Push(crate::PushChoice::default()), Resolution::SignIn(true)] {
+    for wrong in [Resolution::Push(crate::PushChoice::default()), Resolution::SignIn(crate::hooks::Login::admit())] {
         assert_eq!(hub.resolve(ticket, wrong), Err(Error::WrongAnswer));
     }
     assert!(read(&bob).iter().all(|update| !matches!(**update, Update::Message { .. })));

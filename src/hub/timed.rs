@@ -54,9 +54,9 @@ mod tests {
 
     struct Slow;
     impl Hooks for Slow {
-        fn sign_in(&mut self, _: &SignIn<'_>) -> Answer<bool> {
+        fn sign_in(&mut self, _: &SignIn<'_>) -> Answer<crate::hooks::Login> {
             std::thread::sleep(Duration::from_millis(5));
-            Answer::Now(true)
+            Answer::Now(crate::hooks::Login::admit())
         }
         fn interests(&self) -> Interests {
             Interests::default()
@@ -68,8 +68,8 @@ mod tests {
         let mut timed = Timed::new(Box::new(Slow));
         assert_eq!(timed.last_call(), None);
         let peer = PeerId::new("alice").unwrap();
-        let login = SignIn { ticket: Ticket(1), peer: &peer, account_token: "t", source_ip: None };
-        assert_eq!(timed.ask(Question::SignIn(&login)), Answer::Now(Resolution::SignIn(true)));
+        let login = SignIn { ticket: Ticket(1), peer: &peer, account_token: "t", watch: &[], source_ip: None };
+        assert_eq!(timed.ask(Question::SignIn(&login)), Answer::Now(Resolution::SignIn(crate::hooks::Login::admit())));
         assert!(timed.last_call().unwrap() >= Duration::from_millis(5));
     }
 }

@@ -1,12 +1,13 @@
 //! Peers: who there is, on which devices, and where each device has got to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::cursor::Cursor;
-use crate::id::{DeviceId, PeerId};
+use crate::id::{DeviceId, PeerId, RetryToken};
+use crate::message::Accepted;
 use crate::slots::Slots;
 use crate::state::owed::Owed;
 use crate::table::{KeyedTable, Keying};
@@ -29,6 +30,18 @@ impl Device {
     pub(crate) fn unknown() -> Self {
         Self { id: None, seen_at: Timestamp::ZERO, cursors: FxHashMap::default(), dirty: false, pages: 0 }
     }
+}
+
+/// The answers to transient messages with a token, oldest first.
+#[derive(Debug, Default)]
+struct SentTransient(VecDeque<Transient>);
+
+/// A token and whether a transient message was asked for, or became one by a hook; and the answer.
+type Transient = (RetryToken, bool, Accepted);
+
+impl SentTransient {
+    /// Tokens remembered: some seconds of a busy sender.
+    const MAX: usize = 64;
 }
 
 /// A peer.
@@ -60,6 +73,8 @@ pub(crate) struct Peer {
     pub(crate) read_pages: u64,
     /// Receipts that came while it was away, by conversation.
     pub(crate) owed: BTreeMap<u32, Owed>,
+    /// The answers to its newest transient messages that came with a retry token; seldom any.
+    sent_transient: Option<Box<SentTransient>>,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -81,8 +96,24 @@ impl Peer {
             queued: false,
             read_pages: 0,
             owed: BTreeMap::new(),
+            sent_transient: None,
             pinned: 0,
         }
+    }
+
+    /// Remembers the answer to a transient message by its token, while the peer is known: nothing of it is stored.
+    pub(crate) fn note_transient(&mut self, token: RetryToken, was_asked: bool, accepted: Accepted) {
+        let sent = &mut self.sent_transient.get_or_insert_default().0;
+        if sent.len() == SentTransient::MAX {
+            sent.pop_front();
+        }
+        sent.push_back((token, was_asked, accepted));
+    }
+
+    /// The answer to a transient message that was sent with this token lately.
+    pub(crate) fn transient_answer(&self, token: &RetryToken, asked: bool) -> Option<&Accepted> {
+        let mut sent = self.sent_transient.iter().flat_map(|sent| sent.0.iter());
+        sent.find(|(known, was_asked, _)| known == token && *was_asked == asked).map(|(_, _, accepted)| accepted)
     }
 
     /// Whether it has an open session.

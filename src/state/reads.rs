@@ -30,7 +30,7 @@ pub(crate) enum Plan {
     /// What a lagging session missed.
     Lag { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, position: u64, opened_at: u64, max: usize },
     /// A page of one log.
-    History { actor: Actor, who: Option<Reader>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
+    History { actor: Actor, who: Option<Box<Reader>>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
     /// The number of a message that was read.
     Find { actor: Actor, view: LogView, id: MessageId },
     /// A page of what was accepted in the whole application.
@@ -59,7 +59,7 @@ impl Plan {
                 log::after_position(reader, who, parts, (*position, *opened_at), *max).map(Outcome::Missed)
             }
             Self::History { who, view, spans, page, .. } => {
-                let (found, more) = log::page(reader, who.as_ref(), view, spans, page)?;
+                let (found, more) = log::page(reader, who.as_deref(), view, spans, page)?;
                 Ok(Outcome::Page(found, more))
             }
             Self::Find { view, id, .. } => reader.number_of(view, *id).map(Outcome::Number),

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::hooks::{Answer, Question, Resolution, SignIn};
+use crate::hooks::{Answer, Login, Question, Resolution, SignIn};
 use crate::id::{SessionId, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
@@ -27,17 +27,14 @@ impl Engine {
     fn open_checked(&mut self, open: Open) -> Result<(SessionId, Ticket), Error> {
         let ticket = self.ticket();
         let admission = self.check_open(&open)?;
-        let allowed = match &open.credentials {
-            Credentials::Account(token) => {
-                let question = SignIn { ticket, peer: &open.peer, account_token: token, source_ip: open.source_ip };
-                self.ask(Question::SignIn(&question)).unwrap_or(Answer::Default)
+        if let Credentials::Account(token) = &open.credentials {
+            let (account_token, watch) = (token.as_str(), &open.watch[..]);
+            let question = SignIn { ticket, peer: &open.peer, account_token, watch, source_ip: open.source_ip };
+            match self.ask(Question::SignIn(&question)).unwrap_or(Answer::Default) {
+                Answer::Now(Resolution::SignIn(login)) => self.check_login(&open, &login)?,
+                Answer::Now(_) | Answer::Default => return Err(Error::SignatureFailed),
+                Answer::Defer => return self.park_open(open, ticket),
             }
-            _ => Answer::Now(Resolution::SignIn(true)),
-        };
-        match allowed {
-            Answer::Now(Resolution::SignIn(true)) => {}
-            Answer::Now(_) | Answer::Default => return Err(Error::SignatureFailed),
-            Answer::Defer => return self.park_open(open, ticket),
         }
         let slot = self.stage_open(&open, &admission, None);
         let session = self.sessions.id(slot);
@@ -59,10 +56,9 @@ impl Engine {
     }
 
     /// Goes on with an open whose hook has answered.
-    pub(crate) fn resume_open(&mut self, actor: Actor, open: Open, allowed: bool) {
+    pub(crate) fn resume_open(&mut self, actor: Actor, open: Open, login: &Login) {
         let Some(session) = actor.session else { return };
-        let checked = if allowed { self.check_open(&open) } else { Err(Error::SignatureFailed) };
-        match checked {
+        match self.check_login(&open, login).and_then(|()| self.check_open(&open)) {
             Ok(admission) => {
                 let slot = self.stage_open(&open, &admission, Some(session.slot));
                 self.peers[actor.peer].pinned -= 1;

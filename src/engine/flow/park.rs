@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::HookFault;
-use crate::hooks::{PushChoice, Resolution, Verdict};
+use crate::hooks::{Login, PushChoice, Resolution, Verdict};
 use crate::id::{SessionId, Ticket};
 use crate::message::Draft;
 use crate::state::actor::Actor;
@@ -43,7 +43,10 @@ impl Engine {
 
     fn go_on(&mut self, ticket: Ticket, command: Command, resolution: Resolution) {
         match command {
-            Command::Open { actor, open } => self.resume_open(actor, open, resolution == Resolution::SignIn(true)),
+            Command::Open { actor, open } => {
+                let login = if let Resolution::SignIn(login) = resolution { login } else { Login::refuse() };
+                self.resume_open(actor, open, &login);
+            }
             Command::Push { message, own, away } => {
                 let choice = match resolution {
                     Resolution::Push(choice) => choice,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::conversation::{ConversationInfo, ConversationKind};
+use crate::conversation::{Attributes, ConversationInfo, ConversationKind};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId};
@@ -48,12 +48,7 @@ impl Engine {
     fn check_create(&self, me: &PeerId, create: &Create) -> Result<Vec<PeerId>, Error> {
         self.may_stage()?;
         self.check_ids(&create.members)?;
-        let attributes = serde_json::to_string(&create.attributes).map_or(usize::MAX, |text| text.len());
-        let bytes = attributes.saturating_add(create.name.as_ref().map_or(0, String::len));
-        let max = self.config.attributes_bytes_max;
-        if bytes > max.max(2) {
-            return Err(Error::TooLong { limit: "attributes_bytes_max", max: max as u64 });
-        }
+        self.check_attributes(create)?;
         if create.shape == Shape::Room {
             return self.check_new_conversation().map(|()| Vec::new());
         }
@@ -82,6 +77,17 @@ impl Engine {
         }
         self.check_new_peers(&members)?;
         self.check_new_conversation().map(|()| members)
+    }
+
+    /// Whether name and attributes fit their row and are read from there as they are: what is nested too deeply is not.
+    fn check_attributes(&self, create: &Create) -> Result<(), Error> {
+        let text = serde_json::to_string(&create.attributes).map_err(|_| Error::Unparseable)?;
+        let bytes = text.len() + create.name.as_ref().map_or(0, String::len);
+        let max = self.config.attributes_bytes_max;
+        if bytes > max.max(2) {
+            return Err(Error::TooLong { limit: "attributes_bytes_max", max: max as u64 });
+        }
+        serde_json::from_str::<Attributes>(&text).map(drop).map_err(|_| Error::Unparseable)
     }
 
     /// The conversation of exactly these members, where the shape is one that is found.

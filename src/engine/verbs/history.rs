@@ -34,7 +34,7 @@ impl Engine {
             (HistoryScope::Membership, _) | (_, None) => None,
             (_, Some(member)) => Some(member.ranges(conversation.last_number).collect()),
         };
-        let who = Some(Reader { member_in, ..self.reader(actor.peer) });
+        let who = Some(Box::new(Reader { member_in, ..self.reader(actor.peer) }));
         let view = conversation.view(slot);
         self.reads.plan(Plan::History { actor, who, view, spans, page });
         Ok(())

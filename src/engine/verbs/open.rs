@@ -1,9 +1,12 @@
 //! Sessions come and go: open, pause, resume, close.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Engine;
 use crate::engine::parts::sessions::hash;
 use crate::error::Error;
 use crate::event::{Event, OfflineReason};
+use crate::hooks::Login;
 use crate::id::{PeerId, ResumeToken, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
@@ -90,6 +93,14 @@ impl Engine {
             }
             Credentials::None | Credentials::Signature(_) | Credentials::Account(_) => Ok(Admission::default()),
         }
+    }
+
+    /// Whether an account's login may open: where signatures are on, it watches those alone whom the application allows, else
+    /// it would be a way around the signature over a watch list.
+    pub(crate) fn check_login(&self, open: &Open, login: &Login) -> Result<(), Error> {
+        let allowed: BTreeSet<&PeerId> = login.watch.iter().collect();
+        let may_watch = !self.config.signatures.sessions || open.watch.iter().all(|peer| allowed.contains(peer));
+        if login.admit && may_watch { Ok(()) } else { Err(Error::SignatureFailed) }
     }
 
     /// The other open session that holds the tag that `open` asks for, or that the session has which it resumes. One tag has

@@ -60,6 +60,20 @@ struct Outgoing {
     position: u64,
 }
 
+impl Outgoing {
+    /// What its sender is told.
+    fn accepted(&self) -> Accepted {
+        let message = &self.message;
+        Accepted {
+            conversation: message.conversation.clone(),
+            id: message.id,
+            number: message.number,
+            timestamp: message.timestamp,
+            changed: self.changed.then(|| message.content.clone()),
+        }
+    }
+}
+
 impl Engine {
     /// Sends for a session or the host.
     pub(crate) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
@@ -119,6 +133,7 @@ impl Engine {
     ) -> Result<(), Error> {
         self.note_also(actor, std::mem::take(&mut verdict.also));
         let decided = self.decide(&mut draft, &checked.place, verdict)?;
+        let was_transient = draft.transient;
         // In a room a message that is not for everyone is live only: the log of a room is everyone's.
         draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
         let outgoing = if draft.transient {
@@ -126,6 +141,9 @@ impl Engine {
         } else {
             self.stage_send(actor, &draft, checked.place, decided)
         };
+        if let Some(token) = draft.retry_token.clone().filter(|_| draft.transient) {
+            self.peers[actor.peer].note_transient(token, was_transient, outgoing.accepted());
+        }
         self.emit_send(actor, &draft, &outgoing);
         if checked.unwatched {
             let (peer, id) = (self.peers[actor.peer].id.clone(), outgoing.message.id);
@@ -253,6 +271,10 @@ impl Engine {
             return false;
         }
         if self.parked.join(actor, token) {
+            return true;
+        }
+        if let Some(accepted) = self.peers[actor.peer].transient_answer(token, draft.transient).cloned() {
+            self.reply_now(actor, Ok(Reply::Accepted(accepted)));
             return true;
         }
         let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
@@ -527,17 +549,11 @@ impl Engine {
     fn emit_send(&mut self, actor: Actor, draft: &Draft, outgoing: &Outgoing) {
         let message = &outgoing.message;
         let is_room = message.kind == ConversationKind::Room;
-        let accepted = Accepted {
-            conversation: message.conversation.clone(),
-            id: message.id,
-            number: message.number,
-            timestamp: message.timestamp,
-            changed: outgoing.changed.then(|| message.content.clone()),
-        };
+        let accepted = Reply::Accepted(outgoing.accepted());
         if draft.transient || is_room {
-            self.reply_now(actor, Ok(Reply::Accepted(accepted)));
+            self.reply_now(actor, Ok(accepted))
         } else {
-            self.reply(actor, Reply::Accepted(accepted));
+            self.reply(actor, accepted)
         }
         let sessions = self.spread(actor, outgoing);
         if outgoing.position == 0 {

@@ -22,6 +22,8 @@ pub(crate) struct PeerState {
     pub(super) owed: BTreeMap<usize, Owed>,
     /// Whether a crash made them uncertain.
     pub(super) owed_unsure: bool,
+    /// The same of transient messages, while the peer is known in this life.
+    pub(crate) transient_tokens: Vec<(u8, usize)>,
 }
 
 impl Model {
@@ -85,6 +87,7 @@ impl Model {
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();
+            held.transient_tokens.clear();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A sender's newest few tokens are known, for a day.
 
-use super::{DAY, Model, Peer, limits};
+use super::{DAY, Model, Peer, SendRequest, limits};
 
 impl Model {
     pub(super) fn known_token(&self, me: Peer, token: Option<u8>) -> Option<usize> {
@@ -10,6 +10,22 @@ impl Model {
         let known = self.peers[usize::from(me)].tokens.iter().rev().find(|known| known.0 == token)?;
         let conversation = self.messages[known.1].conversation?;
         (!self.conversations[conversation].gone).then_some(known.1)
+    }
+
+    /// The transient message that was sent with the same token lately.
+    pub(super) fn known_transient(&self, me: Peer, send: &SendRequest) -> Option<usize> {
+        let token = send.token.filter(|_| send.transient)?;
+        let known = self.peers[usize::from(me)].transient_tokens.iter().find(|known| known.0 == token)?;
+        Some(known.1)
+    }
+
+    pub(super) fn remember_transient(&mut self, me: Peer, token: Option<u8>, message: usize) {
+        let Some(token) = token else { return };
+        let tokens = &mut self.peer(me).transient_tokens;
+        tokens.push((token, message));
+        if tokens.len() > 64 {
+            tokens.remove(0);
+        }
     }
 
     pub(super) fn remember_token(&mut self, me: Peer, token: Option<u8>, message: usize) {

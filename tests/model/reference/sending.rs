@@ -48,6 +48,10 @@ pub(super) enum Place {
 impl Model {
     pub(crate) fn send(&mut self, session: usize, send: &SendRequest, ticket: u64) -> Result<(), Code> {
         let me = self.sessions[session].peer;
+        if let Some(first) = self.known_transient(me, send) {
+            self.reply_now(session, ticket, Answer::Accepted(first));
+            return Ok(());
+        }
         if let Some(first) = self.known_token(me, send.token) {
             self.reply(session, ticket, Answer::Accepted(first));
             return Ok(());
@@ -55,7 +59,9 @@ impl Model {
         let place = self.check_send(session, send)?;
         let is_room = matches!(place, Place::Known(at) if self.conversations[at].kind == Kind::Room);
         let message = if send.transient {
-            self.make_transient(me, send, &place)
+            let message = self.make_transient(me, send, &place);
+            self.remember_transient(me, send.token, message);
+            message
         } else {
             self.make_persistent(session, send, place)
         };
