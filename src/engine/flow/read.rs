@@ -15,14 +15,14 @@ use crate::time::Timestamp;
 
 /// A read of the store, from [`Engine::begin_read`]. Any thread may run it.
 pub struct Read {
-    plan: Box<Plan>,
+    plan: Plan,
     store: Arc<dyn Store>,
 }
 
 /// What a [`Read`] found, for [`Engine::finish_read`].
 #[must_use = "whoever waits for it hears of it only through the engine"]
 pub struct ReadDone {
-    plan: Box<Plan>,
+    plan: Plan,
     result: Result<Outcome, StoreError>,
     damaged: Vec<RecordError>,
 }
@@ -60,7 +60,7 @@ impl Engine {
     /// Takes the next read that waits. Several may be under way.
     pub fn begin_read(&mut self) -> Option<Read> {
         let plan = self.reads.waiting.pop_front()?;
-        Some(Read { plan: Box::new(plan), store: Arc::clone(&self.store) })
+        Some(Read { plan, store: Arc::clone(&self.store) })
     }
 
     /// Takes what a read found: whoever waits for it is answered.
@@ -72,7 +72,7 @@ impl Engine {
         if let Err(error) = &result {
             self.tell(Event::StoreCallFailed { call: "read", error: error.clone() });
         }
-        match (*plan, result) {
+        match (plan, result) {
             (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
                 self.forget_ended(&parts, &mut missed);
                 self.give_backlog(session, head, missed);
