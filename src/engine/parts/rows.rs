@@ -101,8 +101,9 @@ impl Engine {
         let peer = &self.peers[slot];
         if peer.dirty {
             let (number, written) = (peer.number, peer.read_pages);
-            let row = rows::seal(&PeerRow::key(number), &PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out });
-            self.gate.put(PeerRow::key(number), row);
+            let key = PeerRow::key(number);
+            let value = rows::seal(&key, &PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out });
+            self.gate.put(key, value);
             let reads = self.reads_of(slot);
             let pages = cursors::pages(reads.iter().map(|(conversation, cursor)| (*conversation, cursor)));
             let used = pages.len() as u64;
