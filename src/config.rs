@@ -80,8 +80,21 @@ pub struct Config {
     pub peers_max: usize,
     /// Conversations held in memory.
     pub conversations_max: usize,
-    /// Sessions held at once, paused ones among them.
+    /// Sessions open at once. Paused ones may fill what these leave, and always a tenth of it beside: where there are more,
+    /// the oldest pause of the peer with most of them ends, so that an open is never refused for the sake of a pause.
     pub all_sessions_max: usize,
+    /// Names that the engine first hears of through one peer in an hour, a connection ten times as many
+    /// ([`Open::origin`](crate::Open::origin)): each is a peer in memory and a row in the store for good.
+    pub names_per_hour_max: u64,
+    /// Conversations made by one peer in a day, a connection ten times as many.
+    pub conversations_per_day_max: u64,
+    /// Rooms made by one peer and still there, a connection ten times as many: nobody leaves a room for good, so that it
+    /// stands until the host ends it.
+    pub rooms_made_max: u64,
+    /// Paused sessions of one peer, a connection ten times as many: beyond, the oldest ends.
+    pub paused_max: usize,
+    /// Names of whom nothing is known that one peer's sessions watch, a connection's ten times as many.
+    pub unknown_watched_max: u64,
     /// Commands that wait for a deferred hook.
     pub parked_max: usize,
     /// Bytes that wait for the store.
@@ -186,6 +199,11 @@ impl Default for Config {
             peers_max: 1_000_000,
             conversations_max: 1_000_000,
             all_sessions_max: 1_000_000,
+            names_per_hour_max: 1_000,
+            conversations_per_day_max: 1_000,
+            rooms_made_max: 100,
+            paused_max: 10,
+            unknown_watched_max: 10_000,
             parked_max: 10_000,
             staged_bytes_max: 64 * 1024 * 1024,
             outputs_max: 1_000_000,
@@ -231,6 +249,11 @@ pub struct ConfigError {
 }
 
 impl Config {
+    /// Places that sessions take at most: those of open ones, and the tenth that paused ones always have.
+    pub(crate) const fn session_places_max(&self) -> usize {
+        self.all_sessions_max.saturating_add(self.all_sessions_max.div_ceil(10))
+    }
+
     /// Checks every setting against its bounds.
     ///
     /// # Errors
@@ -254,7 +277,7 @@ impl Config {
     }
 
     /// Name, value, least and most of each number.
-    fn numbers(&self) -> [(&'static str, u64, u64, u64); 27] {
+    fn numbers(&self) -> [(&'static str, u64, u64, u64); 32] {
         let unlimited = u64::MAX;
         [
             ("peer_id_chars_max", self.peer_id_chars_max as u64, 1, 200),
@@ -273,6 +296,11 @@ impl Config {
             ("peers_max", self.peers_max as u64, 1, u64::from(u32::MAX)),
             ("conversations_max", self.conversations_max as u64, 1, u64::from(u32::MAX)),
             ("all_sessions_max", self.all_sessions_max as u64, 1, u64::from(u32::MAX)),
+            ("names_per_hour_max", self.names_per_hour_max, 1, 1 << 32),
+            ("conversations_per_day_max", self.conversations_per_day_max, 1, 1 << 32),
+            ("rooms_made_max", self.rooms_made_max, 0, 1 << 32),
+            ("paused_max", self.paused_max as u64, 1, 1_000),
+            ("unknown_watched_max", self.unknown_watched_max, 0, 1 << 32),
             ("parked_max", self.parked_max as u64, 0, unlimited),
             ("staged_bytes_max", self.staged_bytes_max as u64, 1 << 16, unlimited),
             ("outputs_max", self.outputs_max as u64, 1_000, unlimited),

@@ -65,7 +65,7 @@ pub use wire::{Serial, Wire};
 use crate::config::ConfigError;
 use crate::error::Error;
 use crate::id::{PeerId, SessionId, Ticket};
-use crate::request::{Open, Request};
+use crate::request::{Open, Origin, Request};
 use crate::time::Timestamp;
 use crate::update::{Reply, Update};
 
@@ -274,6 +274,8 @@ struct Pending {
 #[derive(Debug)]
 pub struct Connection {
     config: Arc<ConnectionConfig>,
+    /// Whose share its sessions are taken from.
+    origin: Option<Origin>,
     source_ip: Option<IpAddr>,
     inbox: Inbox,
     sessions: Vec<Attached>,
@@ -309,6 +311,7 @@ impl Connection {
     pub fn new(config: Arc<ConnectionConfig>, source_ip: Option<IpAddr>, now: Timestamp) -> Self {
         Self {
             source_ip,
+            origin: None,
             inbox: Inbox::new(config.frame_bytes_max),
             sessions: Vec::new(),
             pending: FxHashMap::default(),
@@ -325,6 +328,13 @@ impl Connection {
             closing: None,
             config,
         }
+    }
+
+    /// Names whose share the connection's sessions are taken from: a key of its own for each connection, or for each address.
+    #[must_use]
+    pub const fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
     }
 
     // What the world brings.
@@ -536,7 +546,7 @@ impl Connection {
 
     /// A peer that opens again starts over: its session is paused, so that the engine lets the new one take it over.
     fn open(&mut self, open: Open, former: Option<SessionId>, address: Address, now: Timestamp) -> Option<Action> {
-        let open = Open { source_ip: self.source_ip, ..open };
+        let open = Open { source_ip: self.source_ip, origin: self.origin, ..open };
         let key = Key { peer: open.peer.clone(), serial: address.serial, asked: Asked::Open, session: None };
         let action = Action::Open { key, open };
         if let Some(session) = former {

@@ -22,11 +22,14 @@ use crate::state::actor::Gated;
 use crate::state::conversation::Conversations;
 use crate::state::counts::Counts;
 use crate::state::parked::Parked;
+use crate::state::pauses::Pauses;
 use crate::state::peer::Peers;
 use crate::state::reads::Reads;
 use crate::state::recent::Recent;
 use crate::state::retry::RetryTokens;
 use crate::state::session::Sessions;
+use crate::state::shares::Shares;
+use crate::state::watches::Watches;
 use crate::store::{Store, StoreError};
 use crate::table::Keying;
 use crate::time::Timestamp;
@@ -103,6 +106,9 @@ pub struct Engine {
     filter: Option<WordFilter>,
     parked: Parked,
     reads: Reads,
+    watches: Watches,
+    pauses: Pauses,
+    shares: Shares,
     index: Index,
     /// Peers whose presence changed since it was last told.
     changed: BTreeSet<u32>,
@@ -121,6 +127,8 @@ pub struct Engine {
     former: BTreeMap<Timestamp, Vec<(u32, u32)>>,
     /// Conversations to trim next.
     trim_next: u32,
+    /// The place of the next peer to look at for whether anything remains of it.
+    peers_next: u32,
     alarms: Counts,
     position: u64,
     /// The last millisecond that an id was made in, and how many were.
@@ -181,6 +189,9 @@ impl Engine {
             filter: None,
             parked: Parked::default(),
             reads: Reads::default(),
+            watches: Watches::new(keying),
+            pauses: Pauses::default(),
+            shares: Shares::new(keying),
             index: Index::default(),
             changed: BTreeSet::new(),
             dirty: Vec::new(),
@@ -191,6 +202,7 @@ impl Engine {
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
             trim_next: 0,
+            peers_next: 0,
             alarms: Counts::default(),
             position: 0,
             last_id: (Timestamp::ZERO, 0),

@@ -221,7 +221,7 @@ impl Hub {
         let hooks = if settings.time_hooks { Box::new(Timed::new(hooks)) } else { hooks };
         let inline = settings.is_inline(store.status().durability);
         let bounds = settings.bounds(&config);
-        let post = Post::new(config.all_sessions_max, bounds, settings.events_max, settings.pushes_max);
+        let post = Post::new(config.session_places_max(), bounds, settings.events_max, settings.pushes_max);
         let stall_after = config.store_stall_after;
         let clock = settings.clock;
         let engine = Engine::start(config, store, hooks, seed, clock.now())?;

@@ -8,6 +8,21 @@ use crate::record::{BorrowDecode, Encode};
 pub(crate) struct PeerRow<'a> {
     pub(crate) id: &'a str,
     pub(crate) logged_out: bool,
+    /// Whether it ever sent what is stored.
+    pub(crate) wrote: bool,
+}
+
+/// A peer as stores have it that do not tell whether it wrote.
+#[derive(Encode, BorrowDecode)]
+pub(crate) struct OlderPeerRow<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) logged_out: bool,
+}
+
+impl<'a> From<OlderPeerRow<'a>> for PeerRow<'a> {
+    fn from(row: OlderPeerRow<'a>) -> Self {
+        Self { id: row.id, logged_out: row.logged_out, wrote: true }
+    }
 }
 
 /// Cursors in the store: of a device, or of what a peer has read.

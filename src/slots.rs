@@ -50,6 +50,11 @@ impl<T> Slots<T> {
         self.places.len() - self.free.len()
     }
 
+    /// How many places there are, empty ones among them.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Everything, by place.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..).zip(&self.places).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))

@@ -11,6 +11,7 @@ pub(crate) mod presence;
 pub(crate) mod push;
 pub(crate) mod rows;
 pub(crate) mod sessions;
+pub(crate) mod shares;
 pub(crate) mod signed;
 pub(crate) mod stamp;
 pub(crate) mod unread;

@@ -38,8 +38,6 @@ pub(crate) struct Peer {
     pub(crate) sessions: SmallVec<[u32; 2]>,
     /// Its paused sessions.
     pub(crate) paused: SmallVec<[u32; 2]>,
-    /// The sessions that watch it.
-    pub(crate) watchers: Vec<u32>,
     /// The conversations it is in, or was in with something still waiting; sorted.
     pub(crate) conversations: Vec<u32>,
     /// How many of them are groups it is a member of.
@@ -55,6 +53,10 @@ pub(crate) struct Peer {
     pub(crate) queued: bool,
     /// Rows that what it has read takes in the store.
     pub(crate) read_pages: u64,
+    /// Whether it ever sent what is stored: then its name is needed for good.
+    pub(crate) wrote: bool,
+    /// Conversations that name it as their creator.
+    pub(crate) made: u32,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -66,7 +68,6 @@ impl Peer {
             number: 0,
             sessions: SmallVec::new(),
             paused: SmallVec::new(),
-            watchers: Vec::new(),
             conversations: Vec::new(),
             groups: 0,
             devices: Vec::new(),
@@ -75,6 +76,8 @@ impl Peer {
             dirty: false,
             queued: false,
             read_pages: 0,
+            wrote: false,
+            made: 0,
             pinned: 0,
         }
     }
@@ -89,11 +92,22 @@ impl Peer {
         self.number == 0
             && self.sessions.is_empty()
             && self.paused.is_empty()
-            && self.watchers.is_empty()
             && self.conversations.is_empty()
-            && !self.logged_out
             && !self.told_online
             && self.pinned == 0
+    }
+
+    /// Whether nothing remains of it but its rows: it is in no conversation, made none that stands, wrote nothing, and none
+    /// of its devices was seen since `limit`.
+    fn is_spent(&self, limit: Timestamp) -> bool {
+        self.sessions.is_empty()
+            && self.paused.is_empty()
+            && self.conversations.is_empty()
+            && !self.wrote
+            && self.made == 0
+            && !self.told_online
+            && self.pinned == 0
+            && self.devices.iter().all(|device| device.seen_at < limit)
     }
 
     /// The place of a device in [`devices`](Self::devices).
@@ -178,6 +192,25 @@ impl Peers {
             self.by_id.remove(id.as_str(), |slot| self.slots[slot].id.as_str());
             self.slots.remove(slot);
         }
+    }
+
+    /// Lets go of those among `places_max` places from `from` on of whom nothing remains, each with what it was; says where
+    /// to go on, which is the beginning once all were looked at.
+    pub(crate) fn forget_spent(&mut self, from: u32, places_max: u32, limit: Timestamp) -> (Vec<Peer>, u32) {
+        let end = u32::try_from(self.slots.places()).unwrap_or(u32::MAX);
+        let to = from.saturating_add(places_max).min(end);
+        // The newest number stays taken, so that no number is ever given again.
+        let newest = self.next_number - 1;
+        let is_spent = |peer: &Peer| peer.number != 0 && peer.number != newest && peer.is_spent(limit);
+        let spent: Vec<u32> = (from..to).filter(|slot| self.slots.get(*slot).is_some_and(is_spent)).collect();
+        let gone = spent.into_iter().filter_map(|slot| {
+            let (id, number) = (self.slots[slot].id.clone(), self.slots[slot].number);
+            self.by_id.remove(id.as_str(), |slot| self.slots[slot].id.as_str());
+            self.by_number.remove(&number);
+            self.slots.remove(slot)
+        });
+        let gone = gone.collect();
+        (gone, if to == end { 0 } else { to })
     }
 
     /// Gives a peer its permanent number, where it has none; true where it was given now.

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::id::{DeviceId, MessageId, SessionId, Tag};
 use crate::output::SessionRef;
+use crate::request::Origin;
 use crate::slots::Slots;
 use crate::time::Timestamp;
 
@@ -44,7 +45,7 @@ pub(crate) struct Session {
     pub(crate) opened_at: u64,
     /// Until this commit is durable, its `opened` is not released, and nothing overtakes it.
     pub(crate) opened_with: u64,
-    /// Peers that it watches, sorted.
+    /// The names that it watches, by their places, sorted.
     pub(crate) watched: Vec<u32>,
     /// The room it is in.
     pub(crate) room: Option<u32>,
@@ -60,6 +61,8 @@ pub(crate) struct Rare {
     pub(crate) device: Option<DeviceId>,
     pub(crate) tag: Option<Tag>,
     pub(crate) source_ip: Option<IpAddr>,
+    /// Whom its use counts for beside its peer.
+    pub(crate) origin: Option<Origin>,
     /// Which key signed its open.
     pub(crate) key: Option<crate::signature::KeyId>,
     /// What it was given from the log: the acknowledgements of these cannot be looked up among recent messages.
@@ -92,9 +95,9 @@ impl Session {
         self.generation == reference.generation && self.state == State::Open
     }
 
-    /// Whether it watches a peer.
-    pub(crate) fn is_watching(&self, peer: u32) -> bool {
-        self.watched.binary_search(&peer).is_ok()
+    /// Whether it watches the name in this place.
+    pub(crate) fn is_watching(&self, watched: u32) -> bool {
+        self.watched.binary_search(&watched).is_ok()
     }
 }
 

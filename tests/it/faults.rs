@@ -3,6 +3,7 @@
 mod delivery;
 mod frames;
 mod hooks;
+mod shares;
 mod signed;
 mod stored;
 mod timed;

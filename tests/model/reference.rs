@@ -231,7 +231,7 @@ pub(crate) struct Device {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerState {
-    /// Whether anything that is kept names it: it was in a conversation, sent something or logged out.
+    /// Whether anything that is kept names it: it was in a conversation or sent something.
     pub(crate) known: bool,
     pub(crate) logged_out: bool,
     pub(crate) devices: Vec<Device>,
@@ -515,9 +515,9 @@ impl Model {
         peers.iter().for_each(|peer| self.forget_stranger(*peer));
     }
 
-    /// A peer that nothing names and nobody watches is a stranger again when it is gone: its devices are not known.
+    /// A peer that nothing names is a stranger again when it is gone: its devices are not known.
     fn forget_stranger(&mut self, peer: Peer) {
-        let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty() || !self.watchers(peer).is_empty();
+        let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty();
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();
@@ -707,9 +707,8 @@ impl Model {
     pub(crate) fn close(&mut self, session: usize, ticket: u64) {
         let peer = self.sessions[session].peer;
         if self.open_of(peer).len() + self.paused_of(peer).len() == 1 {
-            self.peer(peer).logged_out = true;
-            self.peer(peer).known = true;
-            self.stage();
+            // Of a stranger, nothing is kept for having gone.
+            self.peer(peer).logged_out = self.peers[usize::from(peer)].known;
         }
         self.reply_now(session, ticket, Answer::Done);
         self.end(session, None);

@@ -7,7 +7,7 @@ use crate::id::{SessionId, Ticket};
 use crate::output::Output;
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
-use crate::state::actor::Actor;
+use crate::state::actor::{Actor, Payer};
 use crate::state::parked::Command;
 use crate::state::session::{Session, State};
 
@@ -50,11 +50,13 @@ impl Engine {
     /// Holds an open whose hook answers later.
     fn park_open(&mut self, open: Open, ticket: Ticket) -> Result<(SessionId, Ticket), Error> {
         self.may_park()?;
+        self.count_newcomer(&open);
         let peer = self.peers.intern(&open.peer);
         let slot = self.sessions.insert(Session::new(peer));
         self.peers[peer].pinned += 1;
         let session = self.sessions.id(slot);
-        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket };
+        let payer = Payer::client(open.origin);
+        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket, payer };
         self.park(ticket, Command::Open { actor, open });
         Ok((session, ticket))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::keys;
 use crate::log::LogView;
+use crate::state::peer::Peer;
 use crate::state::reads::{Plan, STEP};
 use crate::time::Timestamp;
 use crate::timers::Timer;
@@ -39,6 +40,7 @@ impl Engine {
             more |= self.retry_tokens.expire(limit, STEP);
             more |= self.nonces.expire(self.now, STEP) == STEP;
             more |= self.sweep_former();
+            self.sweep_peers();
             more |= self.plan_trims();
             self.reads.plan(Plan::Expire {
                 now: self.now,
@@ -73,6 +75,26 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Forgets peers of whom nothing remains, in the store too: a few places of the table at a time.
+    fn sweep_peers(&mut self) {
+        let limit = self.now - self.config.device_after;
+        let (gone, next) = self.peers.forget_spent(self.peers_next, STEP as u32, limit);
+        self.peers_next = next;
+        for peer in gone {
+            self.erase_peer(&peer);
+            self.gate.end_operation();
+        }
+    }
+
+    /// Stages the removal of a peer's rows.
+    fn erase_peer(&mut self, peer: &Peer) {
+        self.gate.delete(keys::peer(peer.number));
+        (0..peer.read_pages).for_each(|page| self.gate.delete(keys::page(b'r', peer.number, 0, page)));
+        for (at, device) in (0..).zip(&peer.devices) {
+            (0..device.pages).for_each(|page| self.gate.delete(keys::page(b'd', peer.number, at, page)));
+        }
     }
 
     /// Plans the trimming of some logs; true where there are more to look at.
@@ -140,6 +162,10 @@ impl Engine {
             self.mark_dirty(peer);
         }
         let Some(conversation) = self.conversations.remove(slot) else { return };
+        self.shares.lost_room(conversation.number);
+        if let Some(creator) = conversation.creator {
+            self.peers[creator].made = self.peers[creator].made.saturating_sub(1);
+        }
         self.gate.delete(keys::conversation(conversation.number));
         let view = LogView::whole(slot, conversation.number);
         self.reads.plan(Plan::Trim { view, keep_from: 0, cutoff: None, all: true });

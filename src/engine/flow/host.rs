@@ -43,7 +43,9 @@ impl Engine {
             return Err(Error::Closed);
         }
         self.check_ids(std::slice::from_ref(peer))?;
-        self.check_new_peers(std::slice::from_ref(peer))?;
+        if self.peers.find(peer).is_none() {
+            self.check_peers_max(1)?;
+        }
         let slot = self.peers.intern(peer);
         let actor = self.host_actor(slot);
         let done = act(self, actor);

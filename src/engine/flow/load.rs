@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::id::{ConversationId, DeviceId, MessageId, PeerId, RetryToken};
 use crate::log::{Found, LogReader, Stored};
 use crate::record::{BorrowDecode, Encode, Kind};
-use crate::rows::{ConversationRow, DeviceRow, MemberRow, PeerRow, TokenRow, unflatten};
+use crate::rows::{ConversationRow, DeviceRow, MemberRow, OlderPeerRow, PeerRow, TokenRow, unflatten};
 use crate::signature::UsedNonce;
 use crate::state::conversation::{Conversation, Member};
 use crate::state::peer::Device;
@@ -108,10 +108,13 @@ impl Engine {
 
     fn load_peers(&mut self) -> Result<(), StoreError> {
         self.each_row(b'p', |engine, key, row| {
-            let row: PeerRow<'_> = record::open(Kind::Peer, key, row)?;
+            let row = record::open::<PeerRow<'_>>(Kind::Peer, key, row).or_else(|error| {
+                record::open::<OlderPeerRow<'_>>(Kind::Peer, key, row).map_or(Err(error), |r| Ok(r.into()))
+            })?;
             let id = PeerId::with_max(row.id, usize::MAX).map_err(|_| record::RecordError::Malformed)?;
             let slot = engine.peers.restore(&id, keys::number(key, 0));
             engine.peers[slot].logged_out = row.logged_out;
+            engine.peers[slot].wrote = row.wrote;
             Ok(())
         })
     }
@@ -145,7 +148,11 @@ impl Engine {
                 names.sort_unstable();
                 conversation.names = Some(names.into());
             }
+            if let Some(creator) = conversation.creator {
+                engine.peers[creator].made += 1;
+            }
             let slot = engine.conversations.insert(conversation);
+            engine.count_stored_room(slot);
             members.into_iter().for_each(|peer| engine.peers[peer].enter(slot));
             Ok(())
         })
@@ -268,6 +275,7 @@ impl Engine {
 
     fn replay_message(&mut self, slot: u32, stored: &Stored) {
         let Some(sender) = self.peers.by_number(stored.from) else { return };
+        self.peers[sender].wrote = true;
         let device = stored.device.as_ref().and_then(|device| DeviceId::new(device).ok());
         let narrowed =
             stored.to.as_ref().map(|to| to.iter().filter_map(|n| self.peers.by_number(*n)).collect::<Vec<_>>());

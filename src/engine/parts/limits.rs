@@ -7,14 +7,6 @@ use crate::page::Page;
 use crate::state::reads::Reads;
 
 impl Engine {
-    /// Whether memory has room for another conversation.
-    pub(crate) fn check_new_conversation(&self) -> Result<(), Error> {
-        if self.conversations.len() >= self.config.conversations_max {
-            return Err(Error::OverLimit { limit: "conversations_max", max: self.config.conversations_max as u64 });
-        }
-        Ok(())
-    }
-
     pub(crate) fn check_page(&self, page: &Page) -> Result<(), Error> {
         let max = self.config.history_page_max;
         if page.limit == 0 || page.limit > max {
@@ -40,15 +32,6 @@ impl Engine {
         let max = self.config.groups_max;
         if peers.any(|peer| self.peers[peer].groups as usize >= max) {
             return Err(Error::OverLimit { limit: "groups_max", max: max as u64 });
-        }
-        Ok(())
-    }
-
-    /// Whether memory has room for those of `peers` that are new.
-    pub(crate) fn check_new_peers(&self, peers: &[PeerId]) -> Result<(), Error> {
-        let new = peers.iter().filter(|peer| self.peers.find(peer).is_none()).count();
-        if self.peers.len() + new > self.config.peers_max {
-            return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::id::{ConversationId, MessageId, PeerId, SessionId};
 use crate::log::{Found, LogView, Reader};
 use crate::message::{Content, Message};
 use crate::output::SessionRef;
-use crate::state::actor::Actor;
+use crate::state::actor::{Actor, Payer};
 use crate::state::conversation::Set;
 use crate::state::recent::Whereabouts;
 
@@ -73,7 +73,7 @@ impl Engine {
 
     /// Who the host acts as, with a ticket for the answer.
     pub(crate) fn host_actor(&mut self, peer: u32) -> Actor {
-        Actor { peer, session: None, ticket: self.ticket() }
+        Actor { peer, session: None, ticket: self.ticket(), payer: Payer::Host }
     }
 
     /// A conversation that a peer is in; a room is open to anyone. Unknown and forbidden look the same.
@@ -190,7 +190,7 @@ impl Engine {
         if held.state != crate::state::session::State::Open {
             return Err(Error::SessionRequired);
         }
-        let peer = held.peer;
-        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket() })
+        let (peer, payer) = (held.peer, Payer::client(held.rare.origin));
+        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket(), payer })
     }
 }

@@ -64,7 +64,7 @@ impl Engine {
         }
         let peer = &self.peers[slot];
         if peer.dirty {
-            let row = PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out };
+            let row = PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out, wrote: peer.wrote };
             let key = keys::peer(peer.number);
             let value = record::seal(Kind::Peer, &key, &row);
             let (number, reads, written) = (peer.number, self.reads_of(slot), peer.read_pages);

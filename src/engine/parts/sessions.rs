@@ -27,13 +27,12 @@ impl Engine {
 
     /// Takes a session out of its pause, or away from the transport that still holds it, for a new tenant.
     pub(crate) fn wake_session(&mut self, slot: u32) -> u32 {
-        let peer = self.sessions[slot].peer;
         if self.sessions[slot].state == State::Open {
             let before = self.sessions.id(slot);
             self.leave_online(slot);
             self.gate.emit_now(Output::Close { session: before });
         }
-        self.peers[peer].paused.retain(|paused| *paused != slot);
+        self.uncount_pause(slot);
         let generation = self.sessions[slot].generation;
         self.timers.cancel(Timer::Resume(slot, generation));
         self.sessions.attach(slot);
@@ -142,10 +141,10 @@ impl Engine {
         let until = self.now + self.config.resume_after;
         self.sessions[slot].state = State::Paused(until);
         self.timers.set(Timer::Resume(slot, session.generation()), until);
-        self.peers[peer].paused.push(slot);
         self.write_peer(peer);
         self.gate.emit_now(Output::Close { session });
         self.tell_offline(slot, session, OfflineReason::Dropped);
+        self.count_pause(slot);
     }
 
     fn tell_offline(&mut self, slot: u32, session: SessionId, reason: OfflineReason) {
@@ -156,13 +155,10 @@ impl Engine {
 
     /// Forgets a session that is attached no more.
     pub(crate) fn drop_session(&mut self, slot: u32) {
-        // A session may watch its own peer, and that may be all that the peer is known by.
-        let peer = self.sessions[slot].peer;
-        self.peers[peer].pinned += 1;
         self.watch_only(slot, &[]);
-        self.peers[peer].pinned -= 1;
+        self.uncount_pause(slot);
         let Some(session) = self.sessions.remove(slot) else { return };
-        self.peers[session.peer].paused.retain(|paused| *paused != slot);
+        self.timers.cancel(Timer::Resume(slot, session.generation));
         self.peers.forget(session.peer);
     }
 

@@ -28,7 +28,7 @@ impl Engine {
                 self.check_group_signature(actor, &action, create.signature.as_ref())?
             }
         };
-        let members = self.check_create(&me, &create)?;
+        let members = self.check_create(actor, &me, &create)?;
         let found = self.find_by_members(&create.shape, &members);
         self.use_up(nonce);
         let (slot, existing) = match found {
@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// The members that a new conversation is to have, sorted.
-    fn check_create(&self, me: &PeerId, create: &Create) -> Result<Vec<PeerId>, Error> {
+    fn check_create(&self, actor: Actor, me: &PeerId, create: &Create) -> Result<Vec<PeerId>, Error> {
         self.may_stage()?;
         self.check_ids(&create.members)?;
         let attributes = serde_json::to_string(&create.attributes).map_or(usize::MAX, |text| text.len());
@@ -59,7 +59,8 @@ impl Engine {
             return Err(Error::TooLong { limit: "attributes_bytes_max", max: max as u64 });
         }
         if create.shape == Shape::Room {
-            return self.check_new_conversation().map(|()| Vec::new());
+            self.check_new_room(actor)?;
+            return self.check_new_conversation(actor).map(|()| Vec::new());
         }
         let mut members = create.members.clone();
         members.push(me.clone());
@@ -84,8 +85,8 @@ impl Engine {
         if !matches!(create.shape, Shape::Temporary(_)) {
             self.check_groups(members.iter().filter_map(|peer| self.peers.find(peer)))?;
         }
-        self.check_new_peers(&members)?;
-        self.check_new_conversation().map(|()| members)
+        self.check_new_peers(actor, &members)?;
+        self.check_new_conversation(actor).map(|()| members)
     }
 
     /// The conversation of exactly these members, where the shape is one that is found.
@@ -113,14 +114,21 @@ impl Engine {
         conversation.creator = actor.session.is_some().then_some(actor.peer);
         if conversation.creator.is_some() {
             self.persist_peer(actor.peer);
+            self.peers[actor.peer].made += 1;
         }
-        let peers: Vec<u32> = members.iter().map(|peer| self.peers.intern(peer)).collect();
+        let peers = self.make_peers(actor, members);
+        self.count_made(actor);
         if let Shape::Temporary(life) = create.shape {
             return self.stage_temporary(conversation, &peers, life);
         }
         let slot = self.conversations.insert(conversation);
         match create.shape {
-            Shape::Room => self.write_conversation(slot),
+            Shape::Room => {
+                if let Some(payers) = self.payers(actor) {
+                    self.shares.made_room(payers, self.conversations[slot].number);
+                }
+                self.write_conversation(slot);
+            }
             _ => drop(self.add_members(slot, &peers)),
         }
         slot

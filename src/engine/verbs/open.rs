@@ -7,7 +7,7 @@ use crate::event::{Event, OfflineReason};
 use crate::id::{ResumeToken, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
-use crate::state::actor::Actor;
+use crate::state::actor::{Actor, Payer};
 use crate::state::reads::Reads;
 use crate::state::session::{Flow, Session, State};
 use crate::timers::Timer;
@@ -32,9 +32,7 @@ impl Engine {
         self.check_watch_list(&open.watch, 0)?;
         let admission = self.check_credentials(open)?;
         let known = self.peers.find(&open.peer);
-        if known.is_none() && self.peers.len() >= self.config.peers_max {
-            return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
-        }
+        self.check_open_share(open, known.is_some())?;
         self.check_session_limits(known, open, &admission)?;
         if open.reconnect && known.is_some_and(|peer| self.tag_holder(peer, open, admission.resumes).is_some()) {
             return Err(Error::SessionConflict);
@@ -50,7 +48,8 @@ impl Engine {
         if held - leaving.min(held) >= self.config.sessions_max {
             return Err(Error::OverLimit { limit: "sessions_max", max: self.config.sessions_max as u64 });
         }
-        if self.sessions.len() >= self.config.all_sessions_max {
+        // What is paused makes room for what opens.
+        if self.sessions.len() - self.pauses.len() >= self.config.all_sessions_max {
             return Err(Error::OverLimit { limit: "all_sessions_max", max: self.config.all_sessions_max as u64 });
         }
         if self.reads.is_full() {
@@ -103,8 +102,9 @@ impl Engine {
             self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
         }
         // Only now: a peer whose one session was just pushed off is forgotten.
+        self.count_newcomer(open);
         let peer = self.peers.intern(&open.peer);
-        // The watch list that goes may be all that the peer is known by.
+        // The paused session that goes may be all that the peer is known by.
         self.peers[peer].pinned += 1;
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
@@ -128,11 +128,16 @@ impl Engine {
         };
         self.set_up(slot, open, admission);
         self.join_online(slot);
+        self.make_room_for_sessions();
         self.peers[peer].pinned -= 1;
         slot
     }
 
     fn set_up(&mut self, slot: u32, open: &Open, admission: &Admission) {
+        if admission.resumes.is_none() {
+            self.watch_only(slot, &[]);
+        }
+        self.set_origin(slot, open.origin);
         if admission.resumes.is_none() {
             self.watch_only(slot, &open.watch);
         }
@@ -159,13 +164,15 @@ impl Engine {
 
     pub(crate) fn emit_open(&mut self, open: &Open, admission: &Admission, slot: u32, ticket: Ticket) {
         let session = self.sessions.id(slot);
-        let actor = Actor { peer: self.sessions[slot].peer, session: Some(self.sessions.reference(slot)), ticket };
+        let payer = Payer::client(open.origin);
+        let actor =
+            Actor { peer: self.sessions[slot].peer, session: Some(self.sessions.reference(slot)), ticket, payer };
         let token = ResumeToken(self.sessions.fresh_token.take().unwrap_or_default());
         let room = self.reenter_room(slot);
         let opened = Opened {
             session,
             peer: open.peer.clone(),
-            online: self.online_among(&self.sessions[slot].watched),
+            online: self.online_watched(slot),
             token,
             token_after: self.config.resume_after,
             room,

@@ -153,28 +153,26 @@ impl Engine {
         });
         let place = found.map_or(Place::Direct(all), Place::Known);
         if let (Place::Direct(all), false) = (&place, transient) {
-            self.check_room_for(all)?;
+            self.check_room_for(actor, all)?;
         }
         Ok(Checked { place, unwatched })
     }
 
     /// Whether another direct conversation with these peers fits.
-    fn check_room_for(&self, peers: &[PeerId]) -> Result<(), Error> {
-        self.check_new_peers(peers)?;
-        self.check_new_conversation()
+    fn check_room_for(&self, actor: Actor, peers: &[PeerId]) -> Result<(), Error> {
+        self.check_new_peers(actor, peers)?;
+        self.check_new_conversation(actor)
     }
 
     /// With signatures on, each recipient must be watched at this moment; super peers and the host are exempt. True where the
     /// exemption was used.
     fn check_watched(&self, actor: Actor, peers: &[PeerId]) -> Result<bool, Error> {
-        let Some(session) = actor.session.map(|session| &self.sessions[session.slot]) else { return Ok(false) };
+        let Some(slot) = actor.session.map(|session| session.slot) else { return Ok(false) };
+        let session = &self.sessions[slot];
         if !self.config.signatures.sessions && !session.super_peer {
             return Ok(false);
         }
-        let is_watched = |peer: &&PeerId| {
-            let known = self.peers.find(peer);
-            known.is_some_and(|peer| peer == actor.peer || session.is_watching(peer))
-        };
+        let is_watched = |peer: &&PeerId| self.peers[actor.peer].id == **peer || self.is_watching(slot, peer);
         let failed: Vec<PeerId> = peers.iter().filter(|peer| !is_watched(peer)).cloned().collect();
         if failed.is_empty() || session.super_peer {
             return Ok(!failed.is_empty());
@@ -375,9 +373,10 @@ impl Engine {
     fn stage_send(&mut self, actor: Actor, draft: &Draft, place: Place, decided: Decided) -> Outgoing {
         let slot = match place {
             Place::Known(slot) => slot,
-            Place::Direct(peers) => self.make_direct(&peers),
+            Place::Direct(peers) => self.make_direct(actor, &peers),
         };
         let sender = self.persist_peer(actor.peer);
+        self.peers[actor.peer].wrote = true;
         let (id, now) = self.next_id();
         let position = self.next_position();
         let to = self.names_of_direct(slot);
@@ -466,8 +465,9 @@ impl Engine {
     }
 
     /// Makes the direct conversation of these peers, sorted by name.
-    fn make_direct(&mut self, peers: &[PeerId]) -> u32 {
-        let slots: Vec<u32> = peers.iter().map(|peer| self.peers.intern(peer)).collect();
+    fn make_direct(&mut self, actor: Actor, peers: &[PeerId]) -> u32 {
+        let slots = self.make_peers(actor, peers);
+        self.count_made(actor);
         for &peer in &slots {
             self.persist_peer(peer);
         }

@@ -16,6 +16,8 @@ impl Engine {
         let Some(session) = actor.session else { return Err(Error::SessionRequired) };
         let slot = session.slot;
         self.check_watch_list(peers, self.sessions[slot].watched.len())?;
+        let payers = self.payers_of(slot);
+        self.check_unknown_watches(payers, peers)?;
         let nonce = if self.config.signatures.sessions {
             let me = self.peers[actor.peer].id.clone();
             let action = Action::Watch { peer: &me, watch: peers };
@@ -27,8 +29,8 @@ impl Engine {
         if let Some(nonce) = nonce {
             self.use_nonce(nonce);
         }
-        let watched: Vec<u32> = peers.iter().map(|peer| self.watch_one(slot, peer)).collect();
-        let online = Reply::Online(self.online_among(&watched));
+        peers.iter().for_each(|peer| self.watch_one(slot, peer));
+        let online = Reply::Online(self.online_named(peers.iter()));
         if staged {
             self.reply(actor, online)
         } else {
@@ -39,17 +41,14 @@ impl Engine {
 
     pub(crate) fn unwatch(&mut self, actor: Actor, peers: &[PeerId]) -> Result<(), Error> {
         let Some(session) = actor.session else { return Err(Error::SessionRequired) };
-        for peer in peers.iter().filter_map(|peer| self.peers.find(peer)).collect::<Vec<_>>() {
-            self.unwatch_one(session.slot, peer);
-        }
+        peers.iter().for_each(|peer| self.unwatch_one(session.slot, peer));
         self.reply_now(actor, Ok(Reply::Done));
         Ok(())
     }
 
     /// Who of some peers is online; needs no watch.
     pub(crate) fn query_online(&mut self, actor: Actor, peers: &[PeerId]) -> Result<(), Error> {
-        let asked = peers.iter().take(QUERY_MAX).filter_map(|peer| self.peers.find(peer)).collect::<Vec<_>>();
-        let online = self.online_among(&asked);
+        let online = self.online_named(peers.iter().take(QUERY_MAX));
         self.reply_now(actor, Ok(Reply::Online(online)));
         Ok(())
     }

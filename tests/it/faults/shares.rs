@@ -1,0 +1,384 @@
+//! Rows 59 to 62, 67 and 70: one client does not lock out or slow down the others. In virtual time, counted and never timed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use switchboard::store::Durability;
+use switchboard::store::faulty::{Faults, FaultyStore};
+use switchboard::{
+    Config, ConversationId, Create, Credentials, DeviceId, Draft, Engine, Error, Event, NoHooks, Open, Origin, Output,
+    PeerId, Reply, Request, ResumeToken, SessionId, Shape, Ticket, Timestamp, Update,
+};
+
+use crate::world::START;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// An engine whose outputs are read at once, and whose store takes everything at once.
+struct House {
+    engine: Engine,
+    faults: Faults,
+    now: Timestamp,
+    replies: Vec<(Ticket, Result<Reply, Error>)>,
+    updates: Vec<Update>,
+    events: Vec<Event>,
+    pushes: usize,
+}
+
+impl House {
+    fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        Self::on(config, FaultyStore::new(Durability::Fsync), START)
+    }
+
+    fn on(config: Config, store: FaultyStore, now: Timestamp) -> Self {
+        let faults = store.faults();
+        let engine = Engine::start(config, Arc::new(store), Box::new(NoHooks), [7; 32], now).unwrap();
+        Self { engine, faults, now, replies: vec![], updates: vec![], events: vec![], pushes: 0 }
+    }
+
+    fn restart(&mut self) {
+        let config = self.engine.config().clone();
+        *self = Self::on(config, self.faults.restart(), self.now);
+    }
+
+    fn pump(&mut self) {
+        while self.engine.has_work() && self.engine.commit(self.now).is_ok() {
+            self.read();
+        }
+        self.read();
+    }
+
+    fn read(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Deliver(deliver) => match &*deliver.update {
+                    Update::Reply { ticket, result } => self.replies.push((*ticket, result.clone())),
+                    update => self.updates.push(update.clone()),
+                },
+                Output::Event(Event::Answered { ticket, result }) => self.replies.push((ticket, result)),
+                Output::Event(event) => self.events.push(event),
+                Output::Push(_) => self.pushes += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn wait(&mut self, span: Duration, step: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = (self.now + step).min(end);
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        for _ in 0..1_000 {
+            self.engine.handle_timeout(self.now);
+            self.pump();
+            if self.engine.poll_timeout().is_none_or(|at| at > self.now) {
+                return;
+            }
+        }
+    }
+
+    fn open(&mut self, open: Open) -> Result<SessionId, Error> {
+        let opened = self.engine.open(open, self.now);
+        self.pump();
+        opened.map(|(session, _)| session)
+    }
+
+    fn enter(&mut self, name: &str) -> SessionId {
+        self.open(Open::new(peer(name))).unwrap()
+    }
+
+    fn ask(&mut self, session: SessionId, request: Request) -> Result<Reply, Error> {
+        let ticket = self.engine.request(session, request, self.now)?;
+        self.pump();
+        let at = self.replies.iter().position(|(answered, _)| *answered == ticket);
+        at.map_or(Ok(Reply::Done), |at| self.replies.swap_remove(at).1)
+    }
+
+    fn send(&mut self, session: SessionId, to: &str, text: &str) -> Result<Reply, Error> {
+        self.ask(session, Request::Send(Draft::to_peer(peer(to), text)))
+    }
+
+    fn watch(&mut self, session: SessionId, peers: Vec<PeerId>) -> Result<Reply, Error> {
+        self.ask(session, Request::Watch { peers, signature: None })
+    }
+
+    fn create(&mut self, session: SessionId, shape: Shape, members: &[&str]) -> Result<ConversationId, Error> {
+        let members = members.iter().map(|name| peer(name)).collect();
+        match self.ask(session, Request::Create(Create::new(shape, members)))? {
+            Reply::Created { conversation, .. } => Ok(conversation.id),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whoever comes new can open, and write to somebody who is new as well.
+    fn lets_newcomers_in(&mut self) {
+        let name = format!("newcomer{}", self.replies.len() + self.events.len());
+        let session = self.open(Open { origin: Some(Origin::new(u64::MAX)), ..Open::new(peer(&name)) }).unwrap();
+        self.send(session, &format!("{name}'s friend"), "hello").unwrap();
+        self.create(session, Shape::Room, &[]).unwrap();
+        self.engine.pause(session, self.now);
+        self.pump();
+    }
+
+    fn peer_rows(&self) -> usize {
+        self.faults.keys().iter().filter(|key| key.first() == Some(&b'p')).count()
+    }
+}
+
+fn peer(name: &str) -> PeerId {
+    PeerId::new(name).unwrap()
+}
+
+fn over(limit: &'static str, max: u64) -> Error {
+    Error::OverLimit { limit, max }
+}
+
+fn hostile(name: &str) -> Open {
+    Open { origin: Some(Origin::new(1)), ..Open::new(peer(name)) }
+}
+
+/// One client wrote to a hundred new names a message, and after ten thousand messages nobody new got in.
+#[test]
+fn row_59_new_names_are_counted_for_the_peer_and_for_its_connection() {
+    let mut house = House::new();
+    let mut accepted = 0;
+    for n in 0..12 {
+        let session = house.open(hostile(&format!("mallory{n}"))).unwrap();
+        let mut refused = None;
+        for message in 0..11 {
+            let to = (0..100).map(|to| peer(&format!("{n}-{message}-{to}"))).collect();
+            match house.ask(session, Request::Send(Draft::to_peers(to, "spam"))) {
+                Ok(_) => accepted += 100,
+                Err(error) => refused = Some(error),
+            }
+        }
+        let expected = if n < 9 { over("names_per_hour_max", 1_000) } else { over("names_per_hour_max", 10_000) };
+        assert_eq!(refused, Some(expected), "peer {n}");
+        // What it knows already costs nothing, and a group with new names is the same as a message.
+        assert_eq!(house.send(session, &format!("mallory{n}"), "to myself").map(|_| ()), Ok(()));
+        if n < 9 {
+            let new: Vec<String> = (0..11).map(|to| format!("g{n}-{to}")).collect();
+            let new: Vec<&str> = new.iter().map(String::as_str).collect();
+            assert!(house.create(session, Shape::Group, &new).is_err());
+        }
+    }
+    assert!(accepted <= 10_000, "{accepted}");
+    house.lets_newcomers_in();
+    let metrics = house.engine.metrics();
+    assert!(metrics.peers <= 10_000 + 12 + 2, "{metrics:?}");
+    // The host is exempt.
+    let to = (0..100).map(|to| peer(&format!("host-{to}"))).collect();
+    house.engine.send_as(&peer("mallory0"), Draft::to_peers(to, "news"), house.now).unwrap();
+    // An hour later the peer has its share again.
+    house.now = house.now + HOUR;
+    let session = house.open(hostile("mallory0")).unwrap();
+    house.send(session, "somebody new", "hello").unwrap();
+}
+
+/// One client watched ids that nobody has: each became a peer, until there was no room for another.
+#[test]
+fn row_59_watching_makes_no_peer_and_what_nobody_has_is_watched_within_a_share() {
+    let mut house = House::new();
+    let (mut watched, mut refused) = (0, 0);
+    for n in 0..100 {
+        for device in 0..10 {
+            let device = Some(DeviceId::new(&format!("d{device}")).unwrap());
+            let session = house.open(Open { device, ..hostile(&format!("mallory{n}")) }).unwrap();
+            for list in 0..10 {
+                let names = (0..100).map(|name| peer(&format!("{n}-{}-{list}-{name}", session.slot()))).collect();
+                match house.watch(session, names) {
+                    Ok(_) => watched += 100,
+                    Err(error) => {
+                        assert_eq!(error, over("unknown_watched_max", 100_000));
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!((watched, refused), (100_000, 9_000));
+    house.lets_newcomers_in();
+    let metrics = house.engine.metrics();
+    assert_eq!((metrics.watched, metrics.peers), (100_000, 100 + 2));
+}
+
+/// A name that nobody has was told apart from one that is away by what watching it did.
+#[test]
+fn watching_an_unknown_peer_looks_like_watching_one_that_is_away() {
+    let mut house = House::new();
+    let (alice, bob) = (house.enter("alice"), house.enter("bob"));
+    house.send(bob, "alice", "hello").unwrap();
+    house.ask(bob, Request::Close).unwrap();
+    let peers = house.engine.metrics().peers;
+    let seen = house.watch(alice, vec![peer("bob"), peer("nobody")]).unwrap();
+    assert_eq!(seen, Reply::Online(Vec::new()));
+    assert_eq!(house.engine.metrics().peers, peers);
+    house.updates.clear();
+    house.enter("nobody");
+    house.wait(Duration::from_secs(2), Duration::from_secs(1));
+    let came = Update::Presence { online: vec![peer("nobody")], offline: Vec::new() };
+    assert_eq!(house.updates, [came]);
+    // It leaves nothing behind, and its coming again is told again.
+    house.engine.close_peer(&peer("nobody"), Error::KickedByApp, house.now);
+    house.wait(Duration::from_secs(2), Duration::from_secs(1));
+    assert_eq!(house.engine.metrics().peers, peers);
+    house.updates.clear();
+    house.enter("nobody");
+    house.wait(Duration::from_secs(2), Duration::from_secs(1));
+    assert_eq!(house.updates, [Update::Presence { online: vec![peer("nobody")], offline: Vec::new() }]);
+}
+
+/// One client opened with a new device id and dropped, again and again: each pause held a session for half an hour.
+#[test]
+fn row_59_devices_that_open_and_drop_end_the_oldest_pause() {
+    let mut house = House::new();
+    for n in 0..10_000 {
+        let device = Some(DeviceId::new(&format!("d{n}")).unwrap());
+        let session = house.open(Open { device, ..hostile("mallory") }).unwrap();
+        house.engine.pause(session, house.now);
+        house.pump();
+    }
+    let metrics = house.engine.metrics();
+    assert_eq!((metrics.sessions, metrics.paused_sessions, metrics.peers), (10, 10, 1));
+    // Many peers of one connection have a hundred pauses together.
+    for n in 0..1_000 {
+        let session = house.open(hostile(&format!("mallory{n}"))).unwrap();
+        house.engine.pause(session, house.now);
+        house.pump();
+    }
+    assert_eq!(house.engine.metrics().paused_sessions, 100);
+    house.lets_newcomers_in();
+    house.wait(HOUR, MINUTE);
+    let metrics = house.engine.metrics();
+    assert_eq!((metrics.sessions, metrics.paused_sessions), (0, 0));
+    assert_eq!(metrics.peers, 2, "the newcomer and its friend, who have a conversation");
+}
+
+/// Pauses filled the table of sessions, and whoever wanted to open was refused for their sake.
+#[test]
+fn an_open_is_never_refused_for_the_sake_of_a_pause() {
+    let mut house = House::with(Config { all_sessions_max: 100, ..Config::default() });
+    let resumes = |house: &mut House, token: ResumeToken, name: &str| {
+        house.open(Open { credentials: Credentials::Token(token), ..Open::new(peer(name)) })
+    };
+    let mut tokens = Vec::new();
+    let mut pause = |house: &mut House, name: &str, device: usize| {
+        let device = Some(DeviceId::new(&format!("d{device}")).unwrap());
+        let (session, ticket) = house.engine.open(Open { device, ..Open::new(peer(name)) }, house.now).unwrap();
+        house.pump();
+        let answer = house.replies.iter().find(|(answered, _)| *answered == ticket);
+        if let Some((_, Ok(Reply::Opened(opened)))) = answer {
+            tokens.push(opened.token.clone());
+        }
+        house.engine.pause(session, house.now);
+        house.now = house.now + Duration::from_millis(1);
+        house.pump();
+    };
+    pause(&mut house, "honest", 0);
+    (0..9).for_each(|n| (0..10).for_each(|device| pause(&mut house, &format!("mallory{n}"), device)));
+    assert_eq!(house.engine.metrics().paused_sessions, 91);
+    (0..100).for_each(|n| {
+        house.enter(&format!("p{n}"));
+    });
+    let metrics = house.engine.metrics();
+    assert_eq!((metrics.open_sessions, metrics.paused_sessions), (100, 10));
+    assert_eq!(house.open(Open::new(peer("one more"))), Err(over("all_sessions_max", 100)));
+    // Those with most gave up theirs: who has one kept it.
+    house.engine.close_peer(&peer("p0"), Error::KickedByApp, house.now);
+    let token = tokens.swap_remove(0);
+    let device = Some(DeviceId::new("d0").unwrap());
+    assert_eq!(resumes(&mut house, token.clone(), "honest"), Err(Error::TokenExpired), "another device");
+    let open = Open { device, credentials: Credentials::Token(token), ..Open::new(peer("honest")) };
+    house.open(open).unwrap();
+}
+
+/// One client made rooms until no conversation could be made any more, after restarts too.
+#[test]
+fn row_59_rooms_and_conversations_are_made_within_a_share() {
+    let mut house = House::new();
+    let mut rooms = 0;
+    for n in 0..12 {
+        let session = house.open(hostile(&format!("mallory{n}"))).unwrap();
+        for _ in 0..(10_000 / 12) {
+            match house.create(session, Shape::Room, &[]) {
+                Ok(_) => rooms += 1,
+                Err(error) => {
+                    let max = if n < 10 { 100 } else { 1_000 };
+                    assert_eq!(error, over("rooms_made_max", max));
+                }
+            }
+        }
+    }
+    assert_eq!(rooms, 1_000);
+    house.lets_newcomers_in();
+    assert_eq!(house.engine.metrics().conversations, 1_000 + 2);
+    house.restart();
+    let session = house.open(hostile("mallory0")).unwrap();
+    assert_eq!(house.create(session, Shape::Room, &[]), Err(over("rooms_made_max", 100)));
+
+    let mut house = House::with(Config { groups_max: 1 << 20, ..Config::default() });
+    let session = house.enter("mallory");
+    for _ in 0..1_000 {
+        house.create(session, Shape::Group, &[]).unwrap();
+    }
+    assert_eq!(house.create(session, Shape::Group, &[]), Err(over("conversations_per_day_max", 1_000)));
+    assert_eq!(house.send(session, "bob", "hi"), Err(over("conversations_per_day_max", 1_000)));
+    house.lets_newcomers_in();
+    house.now = house.now + DAY;
+    house.engine.confirm_time();
+    house.send(session, "bob", "hi").unwrap();
+}
+
+/// Whoever had once been in a conversation stayed in memory and in the store for good.
+#[test]
+fn who_left_nothing_behind_is_forgotten_and_who_wrote_is_not() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    let group = house.create(alice, Shape::Group, &["bob", "carol"]).unwrap();
+    let carol = house.enter("carol");
+    house.ask(carol, Request::Send(Draft::to_conversation(group.clone(), "hello"))).unwrap();
+    house.ask(carol, Request::Leave { conversation: group.clone() }).unwrap();
+    house.ask(carol, Request::Close).unwrap();
+    let bob = house.enter("bob");
+    house.ask(bob, Request::Leave { conversation: group.clone() }).unwrap();
+    house.ask(bob, Request::Close).unwrap();
+    // A newer name, so that bob's number is not the newest.
+    house.send(alice, "dave", "hi").unwrap();
+    house.wait(7 * DAY - HOUR, HOUR / 2);
+    house.engine.confirm_time();
+    assert_eq!((house.engine.metrics().peers, house.peer_rows()), (4, 4));
+    house.wait(2 * HOUR, HOUR / 2);
+    assert_eq!((house.engine.metrics().peers, house.peer_rows()), (3, 3), "alice, carol and dave");
+    house.restart();
+    assert_eq!(house.engine.metrics().peers, 3);
+    let alice = house.enter("alice");
+    let page = switchboard::Page::oldest(10);
+    let Reply::History { messages, .. } = house.ask(alice, Request::History { conversation: group, page }).unwrap()
+    else {
+        panic!("no page")
+    };
+    assert_eq!(messages[0].from, peer("carol"));
+}
+
+/// An open and a close left a row behind, so that a million of them filled the store.
+#[test]
+fn an_open_and_a_close_alone_store_nothing() {
+    let mut house = House::new();
+    let before = house.faults.keys().len();
+    for n in 0..100 {
+        let session = house.enter(&format!("p{n}"));
+        house.ask(session, Request::Close).unwrap();
+    }
+    house.wait(MINUTE, Duration::from_secs(1));
+    assert_eq!((house.faults.keys().len(), house.engine.metrics().peers), (before, 0));
+}
