@@ -114,8 +114,11 @@ pub struct Config {
     pub retry_token_after: Duration,
     /// Retry tokens known of one peer.
     pub retry_tokens_max: usize,
-    /// Nonces remembered; when it is full, signed requests are refused.
+    /// Nonces remembered, 32 bytes each: at least [`signed_per_second`](Self::signed_per_second) all through the window. When it
+    /// is full, signed requests are refused with 4200 and the host is told ([`Event::NoncesFull`](crate::Event::NoncesFull)).
     pub nonces_max: usize,
+    /// Signed requests a second that the memory of nonces is sized for.
+    pub signed_per_second: u64,
     /// How old a signature may be.
     pub signature_window: Duration,
     /// How far ahead of the engine's clock a signature may be.
@@ -214,6 +217,7 @@ impl Default for Config {
             retry_token_after: DAY,
             retry_tokens_max: 1_000,
             nonces_max: 1_000_000,
+            signed_per_second: 45,
             signature_window: 6 * HOUR,
             signature_ahead: 5 * MINUTE,
             temporary_max: 30 * DAY,
@@ -277,7 +281,7 @@ impl Config {
     }
 
     /// Name, value, least and most of each number.
-    fn numbers(&self) -> [(&'static str, u64, u64, u64); 32] {
+    fn numbers(&self) -> [(&'static str, u64, u64, u64); 33] {
         let unlimited = u64::MAX;
         [
             ("peer_id_chars_max", self.peer_id_chars_max as u64, 1, 200),
@@ -306,7 +310,8 @@ impl Config {
             ("outputs_max", self.outputs_max as u64, 1_000, unlimited),
             ("offline_messages_max", self.offline_messages_max as u64, 0, 10_000),
             ("retry_tokens_max", self.retry_tokens_max as u64, 0, 1_000_000),
-            ("nonces_max", self.nonces_max as u64, 1, unlimited),
+            ("signed_per_second", self.signed_per_second, 1, 1_000_000),
+            ("nonces_max", self.nonces_max as u64, self.nonces_min(), 1 << 32),
             ("batch_rows_max", self.batch_rows_max as u64, 8, 100_000),
             ("batch_bytes_max", self.batch_bytes_max as u64, 1 << 16, 1 << 26),
             // A chunk must hold at least one message of the largest size, with its fields.
@@ -314,6 +319,14 @@ impl Config {
             ("timeouts_per_call_max", self.timeouts_per_call_max as u64, 1, unlimited),
             ("retention_count", self.retention_count.unwrap_or(u64::MAX), 1, unlimited),
         ]
+    }
+
+    /// Nonces that come while one is remembered, at the rate that the settings name.
+    fn nonces_min(&self) -> u64 {
+        /// They are forgotten in steps of ten seconds, by a sweep that comes every ten seconds.
+        const LATE: Duration = Duration::from_secs(20);
+        let held_for = self.signature_window.saturating_add(self.signature_ahead).saturating_add(LATE);
+        self.signed_per_second.saturating_mul(held_for.as_secs())
     }
 
     /// Name, value and most of each span.

@@ -187,7 +187,7 @@ impl Engine {
             retry_tokens: RetryTokens::new(keying, config.retry_tokens_max),
             recent: Recent::default(),
             filter: None,
-            parked: Parked::default(),
+            parked: Parked::new(keying),
             reads: Reads::default(),
             watches: Watches::new(keying),
             pauses: Pauses::default(),

@@ -1,6 +1,6 @@
 //! Conversations as the engine holds them, and how they are found.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -272,9 +272,9 @@ pub(crate) struct Conversations {
     by_id: KeyedTable,
     by_number: FxHashMap<u64, u32>,
     /// Direct conversations by their sorted members, and unique and temporary ones by their members of now.
-    by_set: FxHashMap<(Set, SmallVec<[u32; 4]>), u32>,
+    by_set: HashMap<(Set, SmallVec<[u32; 4]>), u32, Keying>,
     /// Unique groups that came to have the members of another one: each is found once those before it are not.
-    by_set_later: FxHashMap<(Set, SmallVec<[u32; 4]>), Vec<u32>>,
+    by_set_later: HashMap<(Set, SmallVec<[u32; 4]>), Vec<u32>, Keying>,
     next_number: u64,
 }
 
@@ -292,8 +292,8 @@ impl Conversations {
             slots: Slots::default(),
             by_id: KeyedTable::new(keying),
             by_number: FxHashMap::default(),
-            by_set: FxHashMap::default(),
-            by_set_later: FxHashMap::default(),
+            by_set: HashMap::with_hasher(keying),
+            by_set_later: HashMap::with_hasher(keying),
             next_number: 1,
         }
     }
@@ -396,5 +396,20 @@ impl std::ops::Index<u32> for Conversations {
 impl std::ops::IndexMut<u32> for Conversations {
     fn index_mut(&mut self, slot: u32) -> &mut Conversation {
         &mut self.slots[slot]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who may choose which peers share a conversation could make all of them fall into one place of the table.
+    #[test]
+    fn what_clients_choose_is_found_by_a_keyed_hash() {
+        fn is_keyed<K, V>(_: &HashMap<K, V, Keying>) {}
+        let conversations = Conversations::new(Keying::new(1, 2));
+        is_keyed(&conversations.by_set);
+        is_keyed(&conversations.by_set_later);
+        is_keyed(&crate::state::parked::Parked::new(Keying::new(1, 2)).behind);
     }
 }

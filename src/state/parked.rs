@@ -7,6 +7,7 @@ use crate::id::{PeerId, RetryToken, Ticket};
 use crate::message::{Draft, Message};
 use crate::request::Open;
 use crate::state::actor::Actor;
+use crate::table::Keying;
 
 /// A command that waits.
 #[derive(Debug)]
@@ -27,15 +28,19 @@ pub(crate) enum Lane {
 }
 
 /// What waits for deferred hooks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) commands: BTreeMap<Ticket, Command>,
     /// Messages that wait behind a parked one of the same sender to the same conversation.
-    pub(crate) behind: HashMap<Lane, VecDeque<(Actor, Draft)>, rustc_hash::FxBuildHasher>,
+    pub(crate) behind: HashMap<Lane, VecDeque<(Actor, Draft)>, Keying>,
     pub(crate) waiting: usize,
 }
 
 impl Parked {
+    pub(crate) fn new(keying: Keying) -> Self {
+        Self { commands: BTreeMap::new(), behind: HashMap::with_hasher(keying), waiting: 0 }
+    }
+
     /// Whether a message of this lane is parked.
     pub(crate) fn is_held(&self, lane: &Lane) -> bool {
         !self.behind.is_empty() && self.behind.contains_key(lane)

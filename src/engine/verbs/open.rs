@@ -73,7 +73,7 @@ impl Engine {
             }
             Credentials::Signature(signature) if must_sign || self.verifier.is_some() => {
                 let action = Action::Open { peer: &open.peer, watch: &open.watch, super_peer: open.super_peer };
-                let (nonce, key) = self.verify(&action, Some(signature), &open.peer).ok_or(Error::SignatureFailed)?;
+                let (nonce, key) = self.verify(&action, Some(signature), &open.peer, Error::SignatureFailed)?;
                 Ok(Admission { nonce: Some(nonce), key: Some(key), resumes: None })
             }
             Credentials::Account(_) if !open.super_peer => Ok(Admission::default()),

@@ -21,7 +21,7 @@ impl Engine {
         let nonce = if self.config.signatures.sessions {
             let me = self.peers[actor.peer].id.clone();
             let action = Action::Watch { peer: &me, watch: peers };
-            Some(self.verify(&action, signature, &me).ok_or(Error::SignatureFailed)?.0)
+            Some(self.verify(&action, signature, &me, Error::SignatureFailed)?.0)
         } else {
             None
         };

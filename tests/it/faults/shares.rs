@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard::signature::{Action, Signer};
 use switchboard::store::Durability;
 use switchboard::store::faulty::{Faults, FaultyStore};
 use switchboard::{
@@ -381,4 +382,56 @@ fn an_open_and_a_close_alone_store_nothing() {
     }
     house.wait(MINUTE, Duration::from_secs(1));
     assert_eq!((house.faults.keys().len(), house.engine.metrics().peers), (before, 0));
+}
+
+/// A full memory of nonces looked like a bad signature: the client was delayed and closed, and the host heard nothing.
+#[test]
+fn row_70_a_full_nonce_memory_is_said_to_the_host_and_is_no_fault_of_the_client() {
+    let config = Config {
+        signatures: switchboard::SignatureChecks { sessions: true, groups: false },
+        signature_window: MINUTE,
+        signature_ahead: Duration::from_secs(1),
+        signed_per_second: 2,
+        nonces_max: 162,
+        master_keys: vec![b"the master key of the tests".to_vec()],
+        ..Config::default()
+    };
+    let mut house = House::with(config.clone());
+    let signer = Signer::new(&config.app_id, &config.master_keys[0]).unwrap();
+    let signed = |name: &str, nonce: &str, now| {
+        let peer = peer(name);
+        let signature = signer.sign(&Action::Open { peer: &peer, watch: &[], super_peer: false }, nonce, now).unwrap();
+        Open { credentials: Credentials::Signature(signature), ..Open::new(peer) }
+    };
+    // At the rate in the settings nobody is refused, however long.
+    for n in 0..600 {
+        house.now = house.now + Duration::from_millis(500);
+        house.wake();
+        let session = house.open(signed("alice", &format!("n{n}"), house.now)).unwrap();
+        house.engine.pause(session, house.now);
+        house.pump();
+    }
+    let mut refused = 0;
+    for n in 0..200 {
+        match house.open(signed("mallory", &format!("m{n}"), house.now)) {
+            Ok(session) => house.engine.pause(session, house.now),
+            Err(error) => {
+                assert_eq!((error.code(), error.advice()), (4200, switchboard::Advice::Retry));
+                refused += 1;
+            }
+        }
+        house.pump();
+    }
+    assert!(refused > 0);
+    let told = house.events.iter().filter(|event| matches!(event, Event::NoncesFull { max: 162 })).count();
+    assert_eq!(told, 1, "and not once for each request");
+    assert!(!house.events.iter().any(|event| matches!(event, Event::SignatureRefused { .. })));
+    // A replay is a replay, full or not; and what was refused was not used up.
+    let replay = house.open(signed("alice", "n599", house.now));
+    assert_eq!(replay, Err(Error::SignatureFailed));
+    house.wait(2 * MINUTE, Duration::from_secs(1));
+    house.open(signed("mallory", "m199", house.now)).unwrap();
+    // Too small a memory for the window and the rate is no setting.
+    let short = Config { nonces_max: 161, ..config };
+    assert_eq!(short.validate().map_err(|error| error.setting), Err("nonces_max"));
 }
