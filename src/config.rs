@@ -36,7 +36,7 @@ pub enum HistoryScope {
 
 /// Settings of an engine. `Config::default()` is the documented system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The application's id, part of every signed string. No `:`.
     pub app_id: String,
@@ -99,6 +99,9 @@ pub struct Config {
     pub parked_max: usize,
     /// Bytes that wait for the store.
     pub staged_bytes_max: usize,
+    /// Bytes that one connection, or one peer without one, may have waiting for the store while another has something waiting:
+    /// over it, its requests wait until a commit ends. Alone one has everything.
+    pub staged_share_bytes_max: usize,
     /// Outputs that wait for the host.
     pub outputs_max: usize,
 
@@ -209,6 +212,7 @@ impl Default for Config {
             unknown_watched_max: 10_000,
             parked_max: 10_000,
             staged_bytes_max: 64 * 1024 * 1024,
+            staged_share_bytes_max: 1024 * 1024,
             outputs_max: 1_000_000,
             offline_messages_max: 50,
             offline_after: 7 * DAY,
@@ -281,16 +285,17 @@ impl Config {
     }
 
     /// Name, value, least and most of each number.
-    fn numbers(&self) -> [(&'static str, u64, u64, u64); 33] {
-        let unlimited = u64::MAX;
+    fn numbers(&self) -> [(&'static str, u64, u64, u64); 34] {
+        // What one call may have to look through, and what fits into memory on any machine.
+        let (call, memory) = (1_000_000, 1 << 36);
         [
             ("peer_id_chars_max", self.peer_id_chars_max as u64, 1, 200),
             ("message_bytes_max", self.message_bytes_max as u64, 1, 1 << 20),
             ("recipients_max", self.recipients_max as u64, 1, 1_000),
-            ("members_max", self.members_max as u64, 0, unlimited),
+            ("members_max", self.members_max as u64, 0, call),
             ("temporary_members_max", self.temporary_members_max as u64, 1, 1_000),
-            ("groups_max", self.groups_max as u64, 1, unlimited),
-            ("sessions_max", self.sessions_max as u64, 1, 1_000),
+            ("groups_max", self.groups_max as u64, 1, call),
+            ("sessions_max", self.sessions_max as u64, 1, (self.all_sessions_max as u64).min(1_000)),
             ("watched_max", self.watched_max as u64, 1, 1_000_000),
             ("watched_per_request_max", self.watched_per_request_max as u64, 1, self.watched_max as u64),
             ("attributes_bytes_max", self.attributes_bytes_max as u64, 0, 1 << 20),
@@ -299,15 +304,16 @@ impl Config {
             ("acknowledged_beyond_max", self.acknowledged_beyond_max as u64, 0, 10_000),
             ("peers_max", self.peers_max as u64, 1, u64::from(u32::MAX)),
             ("conversations_max", self.conversations_max as u64, 1, u64::from(u32::MAX)),
-            ("all_sessions_max", self.all_sessions_max as u64, 1, u64::from(u32::MAX)),
+            ("all_sessions_max", self.all_sessions_max as u64, 1, 1 << 31),
             ("names_per_hour_max", self.names_per_hour_max, 1, 1 << 32),
             ("conversations_per_day_max", self.conversations_per_day_max, 1, 1 << 32),
             ("rooms_made_max", self.rooms_made_max, 0, 1 << 32),
             ("paused_max", self.paused_max as u64, 1, 1_000),
             ("unknown_watched_max", self.unknown_watched_max, 0, 1 << 32),
-            ("parked_max", self.parked_max as u64, 0, unlimited),
-            ("staged_bytes_max", self.staged_bytes_max as u64, 1 << 16, unlimited),
-            ("outputs_max", self.outputs_max as u64, 1_000, unlimited),
+            ("parked_max", self.parked_max as u64, 0, call),
+            ("staged_bytes_max", self.staged_bytes_max as u64, self.staged_bytes_min(), memory),
+            ("staged_share_bytes_max", self.staged_share_bytes_max as u64, 1 << 12, self.staged_bytes_max as u64),
+            ("outputs_max", self.outputs_max as u64, 1_000, 1 << 28),
             ("offline_messages_max", self.offline_messages_max as u64, 0, 10_000),
             ("retry_tokens_max", self.retry_tokens_max as u64, 0, 1_000_000),
             ("signed_per_second", self.signed_per_second, 1, 1_000_000),
@@ -315,10 +321,15 @@ impl Config {
             ("batch_rows_max", self.batch_rows_max as u64, 8, 100_000),
             ("batch_bytes_max", self.batch_bytes_max as u64, 1 << 16, 1 << 26),
             // A chunk must hold at least one message of the largest size, with its fields.
-            ("chunk_bytes_max", self.chunk_bytes_max as u64, 256, 1 << 22),
-            ("timeouts_per_call_max", self.timeouts_per_call_max as u64, 1, unlimited),
-            ("retention_count", self.retention_count.unwrap_or(u64::MAX), 1, unlimited),
+            ("chunk_bytes_max", self.chunk_bytes_max as u64, 256, (self.batch_bytes_max as u64).min(1 << 22)),
+            ("timeouts_per_call_max", self.timeouts_per_call_max as u64, 1, 10_000),
+            ("retention_count", self.retention_count.unwrap_or(1), 1, 1 << 48),
         ]
+    }
+
+    /// What waits for the store has room for the largest message, and for a batch of small ones.
+    fn staged_bytes_min(&self) -> u64 {
+        (self.message_bytes_max as u64).saturating_mul(2).max(1 << 16)
     }
 
     /// Nonces that come while one is remembered, at the rate that the settings name.

@@ -21,6 +21,7 @@ use crate::state::accepted::Index;
 use crate::state::actor::Gated;
 use crate::state::conversation::Conversations;
 use crate::state::counts::Counts;
+use crate::state::held::Held;
 use crate::state::parked::Parked;
 use crate::state::pauses::Pauses;
 use crate::state::peer::Peers;
@@ -109,6 +110,7 @@ pub struct Engine {
     watches: Watches,
     pauses: Pauses,
     shares: Shares,
+    held: Held,
     index: Index,
     /// Peers whose presence changed since it was last told.
     changed: BTreeSet<u32>,
@@ -192,6 +194,7 @@ impl Engine {
             watches: Watches::new(keying),
             pauses: Pauses::default(),
             shares: Shares::new(keying),
+            held: Held::default(),
             index: Index::default(),
             changed: BTreeSet::new(),
             dirty: Vec::new(),

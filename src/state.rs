@@ -4,6 +4,7 @@ pub(crate) mod accepted;
 pub(crate) mod actor;
 pub(crate) mod conversation;
 pub(crate) mod counts;
+pub(crate) mod held;
 pub(crate) mod parked;
 pub(crate) mod pauses;
 pub(crate) mod peer;

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) super_peer: bool,
     /// The hash of the token that resumes it.
     pub(crate) token: u128,
+    /// For whom it is counted what it has staged: its connection, or its peer.
+    pub(crate) payer: u64,
     pub(crate) rare: Box<Rare>,
 }
 
@@ -86,6 +88,7 @@ impl Session {
             room: None,
             super_peer: false,
             token: 0,
+            payer: 0,
             rare: Box::default(),
         }
     }

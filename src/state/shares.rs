@@ -53,6 +53,11 @@ pub(crate) struct Payers {
 }
 
 impl Payers {
+    /// The one for whom it is counted what waits for the store: the connection, where it is named.
+    pub(crate) fn one(self) -> u64 {
+        self.origin.or(self.peer).unwrap_or_default()
+    }
+
     /// The connection alone.
     pub(crate) fn without_peer(self) -> Self {
         Self { peer: None, ..self }

@@ -40,13 +40,16 @@ impl Engine {
             more |= self.retry_tokens.expire(limit, STEP);
             more |= self.nonces.expire(self.now, STEP) == STEP;
             more |= self.sweep_former();
-            self.sweep_peers();
-            more |= self.plan_trims();
-            self.reads.plan(Plan::Expire {
-                now: self.now,
-                tokens_before: limit,
-                index_before: self.config.retention_age.map(|age| self.now - age),
-            });
+            // While the store takes nothing, the same rows would be staged for removal again and again.
+            if !self.store_failed && !self.is_staged_full() {
+                self.sweep_peers();
+                more |= self.plan_trims();
+                self.reads.plan(Plan::Expire {
+                    now: self.now,
+                    tokens_before: limit,
+                    index_before: self.config.retention_age.map(|age| self.now - age),
+                });
+            }
         }
         self.timers.set(Timer::Sweep, self.now + if more { SWEEP_AGAIN } else { SWEEP_EVERY });
     }

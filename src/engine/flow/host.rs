@@ -157,6 +157,7 @@ impl Engine {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.end_held();
         let open: Vec<u32> =
             self.sessions.iter().filter(|(_, s)| s.state == State::Open).map(|(slot, _)| slot).collect();
         for slot in open {

@@ -18,7 +18,7 @@ impl Engine {
     /// [`Error::InvalidTarget`] where no such question is open: it was answered, or its deadline has passed.
     pub fn resolve(&mut self, ticket: Ticket, resolution: Resolution, now: Timestamp) -> Result<(), Error> {
         self.advance(now);
-        let command = self.parked.commands.remove(&ticket).ok_or(Error::no_target())?;
+        let command = self.parked.take(ticket).ok_or(Error::no_target())?;
         self.timers.cancel(Timer::Hook(ticket.0));
         self.go_on(ticket, command, resolution);
         self.gate.end_operation();
@@ -27,7 +27,7 @@ impl Engine {
 
     /// A deferred hook has not answered in time: the default flow goes on.
     pub(crate) fn hook_expired(&mut self, ticket: Ticket) {
-        let Some(command) = self.parked.commands.remove(&ticket) else { return };
+        let Some(command) = self.parked.take(ticket) else { return };
         let (hook, fails) = match &command {
             Command::Open { .. } => ("sign_in", false),
             Command::Send { .. } => ("message_received", self.config.hooks_fail_closed),
@@ -110,7 +110,7 @@ impl Engine {
             _ => None,
         });
         if let Some(ticket) = ticket {
-            self.parked.commands.remove(&ticket);
+            self.parked.take(ticket);
             self.timers.cancel(Timer::Hook(ticket.0));
         }
         if let Some(held) = self.sessions.remove(slot) {

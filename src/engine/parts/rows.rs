@@ -55,6 +55,12 @@ impl Engine {
         }
     }
 
+    /// Stages what changed of a peer, where not too much waits for the store already: else it stays behind a while longer. What
+    /// comes and goes is never refused.
+    pub(crate) fn write_peer_if_room(&mut self, slot: u32) {
+        if self.is_staged_full() { self.mark_dirty(slot) } else { self.write_peer(slot) }
+    }
+
     /// Stages what changed of a peer.
     pub(crate) fn write_peer(&mut self, slot: u32) {
         let Some(peer) = self.peers.get_mut(slot) else { return };

@@ -83,7 +83,7 @@ impl Engine {
         // One that is new, or back after long, is written at once: a crash would make it unknown, and what its peer's other
         // devices acknowledge next would be lost to it.
         if seen_before < now - self.config.device_after / 2 {
-            self.write_peer(peer);
+            self.write_peer_if_room(peer);
         }
     }
 
@@ -141,7 +141,7 @@ impl Engine {
         let until = self.now + self.config.resume_after;
         self.sessions[slot].state = State::Paused(until);
         self.timers.set(Timer::Resume(slot, session.generation()), until);
-        self.write_peer(peer);
+        self.write_peer_if_room(peer);
         self.gate.emit_now(Output::Close { session });
         self.tell_offline(slot, session, OfflineReason::Dropped);
         self.count_pause(slot);
@@ -171,7 +171,7 @@ impl Engine {
     pub(crate) fn end(&mut self, slot: u32, reason: OfflineReason, error: Option<Error>) {
         let (session, reference) = (self.sessions.id(slot), self.sessions.reference(slot));
         self.leave_online(slot);
-        self.write_peer(self.sessions[slot].peer);
+        self.write_peer_if_room(self.sessions[slot].peer);
         self.deliver_now(reference, Update::Closed { error }.into(), Class::Reply);
         self.gate.emit_now(Output::Close { session });
         self.tell_offline(slot, session, reason);

@@ -130,6 +130,7 @@ impl Engine {
     /// A session's use counts for another connection from here on: what stands of it goes along.
     pub(crate) fn set_origin(&mut self, slot: u32, origin: Option<Origin>) {
         if self.sessions[slot].rare.origin == origin {
+            self.sessions[slot].payer = self.payers_of(slot).one();
             return;
         }
         let watched = self.sessions[slot].watched.iter();
@@ -139,6 +140,7 @@ impl Engine {
         self.sessions[slot].rare.origin = origin;
         let after = self.payers_of(slot);
         self.shares.stand(after, Standing::Watches, charged);
+        self.sessions[slot].payer = after.one();
     }
 
     // Pauses.

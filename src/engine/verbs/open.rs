@@ -28,6 +28,7 @@ impl Engine {
         if self.closed {
             return Err(Error::Closed);
         }
+        self.has_space()?;
         self.check_ids(std::slice::from_ref(&open.peer))?;
         self.check_watch_list(&open.watch, 0)?;
         let admission = self.check_credentials(open)?;
@@ -111,7 +112,7 @@ impl Engine {
         }
         if std::mem::take(&mut self.peers[peer].logged_out) && self.peers[peer].number != 0 {
             self.peers[peer].dirty = true;
-            self.write_peer(peer);
+            self.write_peer_if_room(peer);
         }
         let continued = admission.resumes.or_else(|| self.paused_on(peer, open.device.as_ref()));
         let slot = match (reserved, continued) {

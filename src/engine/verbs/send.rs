@@ -62,7 +62,7 @@ impl Engine {
     /// Sends for a session or the host.
     pub(crate) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
         // Before any check: whatever was forbidden or broke since, the first attempt's answer stands.
-        if self.repeat(actor, &draft) {
+        if self.repeat(actor, &draft)? {
             return Ok(());
         }
         let checked = self.check_send(actor, &draft)?;
@@ -118,8 +118,11 @@ impl Engine {
             Target::Peers(peers) => self.check_peers(actor, peers, draft.transient)?,
             Target::Conversation(id) => self.check_conversation(actor, id)?,
         };
-        if !draft.transient && !self.is_room(&checked.place) {
-            self.may_stage()?;
+        // A room is live at once, whatever the store does.
+        match draft.transient {
+            true => {}
+            false if self.is_room(&checked.place) => self.has_space()?,
+            false => self.may_stage()?,
         }
         Ok(checked)
     }
@@ -206,16 +209,15 @@ impl Engine {
     }
 
     /// Answers a repeated attempt with the first one's answer, or lets it wait with the first one.
-    pub(crate) fn repeat(&mut self, actor: Actor, draft: &Draft) -> bool {
-        let Some(token) = &draft.retry_token else { return false };
-        if self.may_answer().is_err() {
-            return false;
+    pub(crate) fn repeat(&mut self, actor: Actor, draft: &Draft) -> Result<bool, Error> {
+        let Some(token) = &draft.retry_token else { return Ok(false) };
+        self.may_answer()?;
+        if self.parked.has_send(actor.peer, token) {
+            self.may_park()?;
+            return Ok(self.parked.join(actor, token));
         }
-        if self.parked.join(actor, token) {
-            return true;
-        }
-        let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
-        let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
+        let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return Ok(false) };
+        let Some(slot) = self.conversations.by_number(sent.conversation) else { return Ok(false) };
         let conversation = &self.conversations[slot];
         let accepted = Accepted {
             conversation: conversation.id.clone(),
@@ -225,7 +227,7 @@ impl Engine {
             changed: sent.changed,
         };
         self.reply(actor, Reply::Accepted(accepted));
-        true
+        Ok(true)
     }
 
     // Decide.

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::id::PeerId;
 use crate::signature::{Action, Signature};
 use crate::state::actor::Actor;
+use crate::timers::Timer;
 use crate::update::Reply;
 
 /// Peers in one query that count; the rest is ignored, as documented.
@@ -19,6 +20,7 @@ impl Engine {
         let payers = self.payers_of(slot);
         self.check_unknown_watches(payers, peers)?;
         let nonce = if self.config.signatures.sessions {
+            self.has_space()?;
             let me = self.peers[actor.peer].id.clone();
             let action = Action::Watch { peer: &me, watch: peers };
             Some(self.verify(&action, signature, &me, Error::SignatureFailed)?.0)
@@ -55,6 +57,11 @@ impl Engine {
 
     /// Tells watchers what changed since they were told last.
     pub(crate) fn tell_presence(&mut self) {
+        // Nothing is lost by waiting: what changed stays noted.
+        if self.may_answer().is_err() {
+            self.timers.set(Timer::Presence, self.now + self.config.presence_every);
+            return;
+        }
         let changed: Vec<u32> = std::mem::take(&mut self.changed).into_iter().collect();
         self.tell_presence_of(&changed);
     }

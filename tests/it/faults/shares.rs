@@ -1,14 +1,15 @@
 //! Rows 59 to 62, 67 and 70: one client does not lock out or slow down the others. In virtual time, counted and never timed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard::signature::{Action, Signer};
 use switchboard::store::Durability;
-use switchboard::store::faulty::{Faults, FaultyStore};
+use switchboard::store::faulty::{Failure, Faults, FaultyStore};
 use switchboard::{
     Config, ConversationId, Create, Credentials, DeviceId, Draft, Engine, Error, Event, NoHooks, Open, Origin, Output,
-    PeerId, Reply, Request, ResumeToken, SessionId, Shape, Ticket, Timestamp, Update,
+    PeerId, Reply, Request, ResumeToken, RetryToken, SessionId, Shape, Ticket, Timestamp, Update,
 };
 
 use crate::world::START;
@@ -327,7 +328,7 @@ fn row_59_rooms_and_conversations_are_made_within_a_share() {
     let session = house.open(hostile("mallory0")).unwrap();
     assert_eq!(house.create(session, Shape::Room, &[]), Err(over("rooms_made_max", 100)));
 
-    let mut house = House::with(Config { groups_max: 1 << 20, ..Config::default() });
+    let mut house = House::with(Config { groups_max: 100_000, ..Config::default() });
     let session = house.enter("mallory");
     for _ in 0..1_000 {
         house.create(session, Shape::Group, &[]).unwrap();
@@ -434,4 +435,298 @@ fn row_70_a_full_nonce_memory_is_said_to_the_host_and_is_no_fault_of_the_client(
     // Too small a memory for the window and the rate is no setting.
     let short = Config { nonces_max: 161, ..config };
     assert_eq!(short.validate().map_err(|error| error.setting), Err("nonces_max"));
+}
+
+type Change = fn(&mut Config);
+
+/// Each setting at 0, far beyond its bound, and under a name that is none: refused by its name, or it works.
+#[test]
+fn row_67_every_number_has_a_bound_and_is_refused_by_its_name() {
+    let fields = serde_json::to_value(Config::default()).unwrap();
+    let numbers = fields.as_object().unwrap().iter().filter(|(_, value)| value.is_u64());
+    let names: Vec<String> = numbers.map(|(name, _)| name.clone()).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let with = |name: &str, value: u64| {
+        let mut fields = fields.clone();
+        fields[name] = value.into();
+        serde_json::from_value::<Config>(fields).map(|config| config.validate().map_err(|error| error.setting))
+    };
+    for name in names.iter().filter(|name| *name != "node") {
+        // What is contradicted may be named instead of what was changed.
+        let pairs = ["watched_max", "signed_per_second", "message_bytes_max", "all_sessions_max", "batch_bytes_max"];
+        for value in [0, u64::MAX, u64::MAX >> 2] {
+            let Ok(result) = with(name, value) else { continue };
+            match result {
+                Ok(()) => {
+                    assert_eq!(value, 0, "{name} may be {value}");
+                    let mut fields = fields.clone();
+                    fields[name.as_str()] = 0.into();
+                    House::with(serde_json::from_value(fields).unwrap()).enter("alice");
+                }
+                Err(setting) => assert!(setting == name || pairs.contains(&name.as_str()), "{name}: {setting}"),
+            }
+        }
+    }
+    let unknown = serde_json::from_str::<Config>(r#"{"sessions_maximum": 4}"#).unwrap_err();
+    assert!(unknown.to_string().contains("sessions_maximum"), "{unknown}");
+    let contradictions: [(&str, Change); 6] = [
+        ("watched_per_request_max", |c| c.watched_max = 10),
+        ("sessions_max", |c| c.all_sessions_max = 9),
+        ("chunk_bytes_max", |c| (c.batch_bytes_max, c.chunk_bytes_max) = (1 << 16, 1 << 17)),
+        ("staged_share_bytes_max", |c| c.staged_bytes_max = 1 << 19),
+        ("staged_bytes_max", |c| (c.message_bytes_max, c.staged_bytes_max) = (1 << 17, 1 << 17)),
+        ("nonces_max", |c| c.signed_per_second = 46),
+    ];
+    for (setting, change) in contradictions {
+        let mut config = Config { staged_share_bytes_max: 1 << 16, ..Config::default() };
+        if setting == "staged_share_bytes_max" {
+            config.staged_share_bytes_max = 1 << 20;
+        }
+        change(&mut config);
+        assert_eq!(config.validate().map_err(|error| error.setting), Err(setting));
+    }
+    assert_eq!(with("timeouts_per_call_max", 10_000).unwrap(), Ok(()));
+    assert_eq!(with("timeouts_per_call_max", 10_001).unwrap(), Err("timeouts_per_call_max"));
+}
+
+fn limit_of(result: Result<Ticket, Error>) -> Option<&'static str> {
+    match result {
+        Err(Error::OverLimit { limit, .. }) => Some(limit),
+        Err(Error::StoreUnavailable) => Some("store"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Only a send looked at the limits: any other verb could fill the queues of a host that does not read, and the staging of a
+/// store that takes nothing.
+#[test]
+fn row_60_every_verb_holds_what_waits_for_the_host() {
+    let config = Config { outputs_max: 1_000, ..Config::default() };
+    let mut house = House::with(config);
+    let (alice, bob) = (house.enter("alice"), house.enter("bob"));
+    let group = house.create(alice, Shape::Group, &["bob"]).unwrap();
+    let room = house.create(alice, Shape::Room, &[]).unwrap();
+    house.faults.fail_next(10_000, Failure::NotStored);
+    drop(house.engine.commit(house.now));
+    let now = house.now;
+    let requests = verbs(&group, &room);
+    // Nobody polls and nothing is stored; everyone asks everything, until nothing is taken any more.
+    let mut limits = BTreeSet::new();
+    for _ in 0..200 {
+        for request in &requests {
+            if let Err(error) = house.engine.request(alice, request.clone(), now) {
+                limits.extend(limit_of(Err(error)));
+            }
+        }
+        house.engine.handle_timeout(now);
+    }
+    for request in &requests {
+        assert_eq!(limit_of(house.engine.request(alice, request.clone(), now)), Some("outputs_max"), "{request:?}");
+    }
+    assert!(limits.contains("outputs_max"), "{limits:?}");
+    let mallory = (0..100).map(|n| house.engine.open(Open::new(peer(&format!("m{n}"))), now).map(|(_, ticket)| ticket));
+    assert!(mallory.map(limit_of).all(|limit| limit == Some("outputs_max")));
+    let page = switchboard::Page::oldest(10);
+    assert_eq!(limit_of(house.engine.history_of(&group, page, now)), Some("outputs_max"));
+    let page = switchboard::Page::oldest(10);
+    assert_eq!(limit_of(house.engine.history_by(None, page, now)), Some("outputs_max"));
+    assert_eq!(
+        limit_of(house.engine.send_as(&peer("bob"), Draft::to_peer(peer("alice"), "x"), now)),
+        Some("outputs_max")
+    );
+    // Answers that come early, timers, acknowledgements, pauses and closes go on.
+    house.now = house.now + MINUTE;
+    house.engine.handle_timeout(house.now);
+    house.engine.request(bob, Request::MarkRead { conversation: group, up_to: None }, house.now).unwrap();
+    house.engine.request(bob, Request::Close, house.now).unwrap();
+    house.engine.pause(alice, house.now);
+    let outputs = house.engine.metrics().outputs;
+    assert!((900..=1_100).contains(&outputs), "{outputs}");
+}
+
+/// Every request that has an answer.
+fn verbs(group: &ConversationId, room: &ConversationId) -> Vec<Request> {
+    let conversation = || group.clone();
+    vec![
+        Request::Send(Draft::to_conversation(group.clone(), "stored")),
+        Request::Send(Draft::to_conversation(room.clone(), "live")),
+        Request::Send(Draft { transient: true, ..Draft::to_conversation(group.clone(), "transient") }),
+        Request::Send(Draft::to_peer(peer("bob"), "direct").with_retry_token(RetryToken::new("t").unwrap())),
+        Request::Watch { peers: vec![peer("bob")], signature: None },
+        Request::Unwatch { peers: vec![peer("bob")] },
+        Request::QueryOnline { peers: vec![peer("bob")] },
+        Request::Create(Create::new(Shape::Room, Vec::new())),
+        Request::Create(Create::new(Shape::Group, vec![peer("bob")])),
+        Request::Join { conversation: room.clone(), signature: None },
+        Request::Invite { conversation: conversation(), peers: vec![peer("carol")], signature: None },
+        Request::Kick { conversation: conversation(), peers: vec![peer("carol")], signature: None },
+        Request::Members { conversation: conversation() },
+        Request::Describe { conversation: conversation() },
+        Request::Conversations,
+        Request::Count { conversation: conversation() },
+        Request::History { conversation: conversation(), page: switchboard::Page::oldest(10) },
+        Request::Unread,
+        Request::Leave { conversation: room.clone() },
+    ]
+}
+
+/// Rooms, opens, creations and devices staged on while the store took nothing.
+#[test]
+fn row_60_every_verb_holds_what_waits_for_the_store() {
+    let config = Config {
+        staged_bytes_max: 1 << 17,
+        staged_share_bytes_max: 1 << 16,
+        rooms_made_max: 1 << 20,
+        conversations_per_day_max: 1 << 20,
+        names_per_hour_max: 1 << 20,
+        paused_max: 1_000,
+        sessions_max: 1_000,
+        ..Config::default()
+    };
+    let mut house = House::with(config);
+    let alice = house.enter("alice");
+    let room = house.create(alice, Shape::Room, &[]).unwrap();
+    house.send(alice, "bob", "known").unwrap();
+    let mut sessions = Vec::new();
+    for n in 0..200 {
+        let device = Some(DeviceId::new(&format!("d{n}")).unwrap());
+        sessions.push(house.open(Open { device, ..Open::new(peer("alice")) }).unwrap());
+    }
+    // A commit is under way and does not end.
+    house.send(alice, "bob", "more").unwrap();
+    house.engine.request(alice, Request::Send(Draft::to_peer(peer("bob"), "stuck")), house.now).unwrap();
+    let stuck = house.engine.begin_commit().unwrap();
+    let mut refused = BTreeSet::new();
+    let text = "x".repeat(1_000);
+    for n in 0..2_000 {
+        house.now = house.now + Duration::from_millis(100);
+        let requests = [
+            Request::Send(Draft::to_conversation(room.clone(), text.clone())),
+            Request::Send(Draft::to_peer(peer("bob"), text.clone())),
+            Request::Create(Create::new(Shape::Room, Vec::new())),
+        ];
+        for request in requests {
+            if let Err(Error::OverLimit { limit, .. }) = house.engine.request(alice, request, house.now) {
+                refused.insert(limit);
+            }
+        }
+        let device = Some(DeviceId::new(&format!("e{n}")).unwrap());
+        if let Err(Error::OverLimit { limit, .. }) =
+            house.engine.open(Open { device, ..Open::new(peer("alice")) }, house.now)
+        {
+            refused.insert(limit);
+        }
+        if n >= 1_000
+            && let Some(session) = sessions.pop()
+        {
+            house.engine.pause(session, house.now);
+        }
+        house.engine.handle_timeout(house.now);
+        house.read();
+    }
+    assert!(refused.contains("staged_bytes_max"), "{refused:?}");
+    let staged = house.engine.metrics().staged_bytes;
+    assert!(staged <= (1 << 17) * 11 / 10, "{staged}");
+    // Once the store takes it, what stayed behind is written.
+    house.engine.finish_commit(stuck.run(), house.now);
+    house.wait(MINUTE, Duration::from_secs(1));
+    house.restart();
+    let alice = house.enter("alice");
+    house.send(alice, "bob", "again").unwrap();
+}
+
+/// Sixteen eager connections filled the staging for all, and honest senders were refused for it.
+#[test]
+fn who_has_staged_more_than_its_share_waits_and_nobody_else_is_refused() {
+    let config =
+        Config { staged_bytes_max: 1 << 20, staged_share_bytes_max: 1 << 14, recipients_max: 1, ..Config::default() };
+    let mut house = House::with(config);
+    let eager: Vec<SessionId> = (0..16)
+        .map(|n| house.open(Open { origin: Some(Origin::new(n)), ..Open::new(peer(&format!("eager{n}"))) }).unwrap())
+        .collect();
+    let honest = house.open(Open { origin: Some(Origin::new(99)), ..Open::new(peer("honest")) }).unwrap();
+    house.enter("bob");
+    let text = |n: usize| format!("{n:0>1000}");
+    let ask = |house: &mut House, session, n: usize| {
+        house.engine.request(session, Request::Send(Draft::to_peer(peer("bob"), text(n))), house.now)
+    };
+    for n in 0..80 {
+        for session in &eager {
+            match ask(&mut house, *session, n) {
+                Ok(_) | Err(Error::OverLimit { limit: "staged_share_bytes_max", .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(house.engine.metrics().staged_bytes <= 17 * (1 << 14) * 2, "{:?}", house.engine.metrics());
+    let ticket = ask(&mut house, honest, 0).unwrap();
+    house.pump();
+    assert!(house.replies.iter().any(|(answered, result)| *answered == ticket && result.is_ok()));
+    // The eager ones got what they waited for, each in its own order, one after another.
+    let mut last = BTreeMap::new();
+    let mut order = Vec::new();
+    for update in &house.updates {
+        if let Update::Message { message, .. } = update {
+            let n: usize = message.content.as_text().unwrap().parse().unwrap();
+            let before = last.insert(message.from.clone(), n);
+            assert_eq!(n, before.map_or(0, |before| before + 1), "{} kept its order", message.from);
+            order.push(message.from.clone());
+        }
+    }
+    assert!(last.len() == 17 && last.values().filter(|n| **n >= 64).count() == 16, "{last:?}");
+    let at = order.iter().position(|from| from.as_str() == "honest").unwrap();
+    assert!(at < order.len() / 2, "who sends least does not wait for those who send most: {at} of {}", order.len());
+    // Alone one has everything.
+    let mut sent = 0;
+    while ask(&mut house, honest, sent).is_ok() && sent < 600 {
+        sent += 1;
+    }
+    assert_eq!(sent, 600);
+    house.pump();
+    // A later request of the same session does not overtake, whatever it is; and the end of the engine is told to all.
+    for n in 0..40 {
+        drop(ask(&mut house, eager[0], n));
+        drop(ask(&mut house, honest, n));
+    }
+    let ticket = house.engine.request(eager[0], Request::Unread, house.now).unwrap();
+    house.engine.shut_down(house.now);
+    house.pump();
+    assert!(house.replies.contains(&(ticket, Err(Error::Closed))));
+}
+
+/// Repeated attempts that waited with a parked one were not counted.
+#[test]
+fn row_60_repeated_attempts_that_wait_count_among_the_parked() {
+    struct Waits;
+    impl switchboard::Hooks for Waits {
+        fn interests(&self) -> switchboard::Interests {
+            switchboard::Interests { message_received: true, ..switchboard::Interests::default() }
+        }
+        fn message_received(
+            &mut self,
+            _: &switchboard::MessageReceived<'_>,
+        ) -> switchboard::Answer<switchboard::Verdict> {
+            switchboard::Answer::Defer
+        }
+    }
+    let store = Arc::new(FaultyStore::new(Durability::Fsync));
+    let config = Config { parked_max: 10, ..Config::default() };
+    let mut engine = Engine::start(config, store, Box::new(Waits), [7; 32], START).unwrap();
+    let (alice, _) = engine.open(Open::new(peer("alice")), START).unwrap();
+    let send = || Request::Send(Draft::to_peer(peer("bob"), "once").with_retry_token(RetryToken::new("t").unwrap()));
+    for _ in 0..10 {
+        engine.request(alice, send(), START).unwrap();
+    }
+    assert_eq!(engine.request(alice, send(), START), Err(over("parked_max", 10)));
+    engine.handle_timeout(START + MINUTE);
+    engine.commit(START + MINUTE).unwrap();
+    let mut accepted = Vec::new();
+    while let Some(output) = engine.poll_output() {
+        if let Output::Deliver(deliver) = output
+            && let Update::Reply { result: Ok(Reply::Accepted(receipt)), .. } = &*deliver.update
+        {
+            accepted.push(receipt.number);
+        }
+    }
+    assert_eq!(accepted, [Some(1); 10]);
 }
