@@ -53,6 +53,9 @@ pub(crate) struct Peer {
     pub(crate) queued: bool,
     /// Rows that what it has read takes in the store.
     pub(crate) read_pages: u64,
+    /// Numbers in conversations that were given up with the oldest of too many memberships, newest last: what waited there is
+    /// told at the next contact.
+    pub(crate) dropped: Vec<(u32, u64, u64)>,
     /// Whether it ever sent what is stored: then its name is needed for good.
     pub(crate) wrote: bool,
     /// Conversations that name it as their creator.
@@ -76,6 +79,7 @@ impl Peer {
             dirty: false,
             queued: false,
             read_pages: 0,
+            dropped: Vec::new(),
             wrote: false,
             made: 0,
             pinned: 0,
@@ -133,8 +137,19 @@ impl Peer {
         }
     }
 
+    /// Notes what was given up of a conversation.
+    pub(crate) fn drop_span(&mut self, conversation: u32, first: u64, last: u64) {
+        /// Each is told for itself; of more than these, those that nobody came for are not.
+        const DROPPED_MAX: usize = 64;
+        if self.dropped.len() == DROPPED_MAX {
+            self.dropped.remove(0);
+        }
+        self.dropped.push((conversation, first, last));
+    }
+
     /// Forgets a conversation.
     pub(crate) fn forget(&mut self, conversation: u32) {
+        self.dropped.retain(|(dropped, ..)| *dropped != conversation);
         if let Ok(at) = self.conversations.binary_search(&conversation) {
             self.conversations.remove(at);
         }

@@ -27,6 +27,8 @@ pub(crate) enum Plan {
     Scope { actor: Actor, scope: Scope },
     /// Chunks that retention removes.
     Trim { view: LogView, keep_from: u64, cutoff: Option<Timestamp>, all: bool },
+    /// How many numbers do not count as unread for a member, after `after` up to the last of the view.
+    Recount { view: LogView, who: Reader, spans: Vec<(u64, u64)>, after: u64, summed: u64 },
     /// Old tokens, nonces and index rows.
     Expire { now: Timestamp, tokens_before: Timestamp, index_before: Option<Timestamp> },
 }
@@ -38,6 +40,7 @@ pub(crate) enum Outcome {
     Page(Vec<Found>, bool),
     Scope(Vec<(u64, Found)>, bool),
     Keys { keys: Vec<Vec<u8>>, first_kept: u64 },
+    Count(u64),
 }
 
 impl Plan {
@@ -57,6 +60,9 @@ impl Plan {
             Self::Trim { view, keep_from, cutoff, all } => {
                 let (keys, first_kept) = log::old_chunks(store, view, *keep_from, *cutoff, *all)?;
                 Ok(Outcome::Keys { keys, first_kept })
+            }
+            Self::Recount { view, who, spans, after, .. } => {
+                log::count_uncounted(reader, view, who, spans, *after).map(Outcome::Count)
             }
             Self::Expire { now, tokens_before, index_before } => {
                 let keys = old_rows(store, *now, *tokens_before, *index_before)?;

@@ -113,9 +113,24 @@ impl Engine {
         for (slot, found) in missed.messages.drain(..over) {
             missed.cuts.push(Cut { slot, from: found.number(), to: found.number(), count: 1, cause: GapCause::Limit });
         }
+        missed.cuts.extend(self.dropped_spans(session.slot));
         self.give_cuts(session, missed.cuts);
         self.give_messages(session, missed.messages);
         self.go_live(session);
+    }
+
+    /// What a session's device did not receive of memberships that were given up.
+    fn dropped_spans(&self, session: u32) -> Vec<Cut> {
+        let peer = self.sessions[session].peer;
+        let device = self.peers[peer].device(self.sessions[session].rare.device.as_ref());
+        let dropped = self.peers[peer].dropped.iter();
+        let cuts = dropped.filter_map(|(slot, first, last)| {
+            let cursor = self.cursor(peer, device, *slot);
+            let from = (*first).max(cursor.received + 1);
+            let count = if from > *last { 0 } else { last + 1 - from - cursor.beyond.count(from, *last) };
+            (count > 0).then_some(Cut { slot: *slot, from, to: *last, count, cause: GapCause::Limit })
+        });
+        cuts.collect()
     }
 
     /// Gives a lagging session the next of what it missed; it is live where that was all.
@@ -252,6 +267,7 @@ impl Engine {
                 self.close_failed(session.slot, Error::Internal);
             }
             Plan::History { actor, .. } | Plan::Scope { actor, .. } => self.reply_now(actor, Err(Error::Internal)),
+            Plan::Recount { view, who, after, summed, .. } => self.recounted(&view, &who, after, summed, None),
             Plan::Backlog { .. } | Plan::Lag { .. } | Plan::Trim { .. } | Plan::Expire { .. } => {}
         }
     }

@@ -188,9 +188,7 @@ impl Engine {
             for (conversation, cursor) in unflatten(&row.cursors) {
                 let slot = engine.conversations.by_number(conversation);
                 if let Some(member) = slot.and_then(|slot| engine.conversations[slot].members.get_mut(&peer)) {
-                    member.read = cursor.received;
-                    member.uncounted = cursor.beyond;
-                    member.skip_absences();
+                    member.restore_reads(cursor);
                 }
             }
             Ok(())

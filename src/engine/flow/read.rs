@@ -88,6 +88,9 @@ impl Engine {
                 self.trim(view.slot, view.conversation, all, keys, first_kept);
             }
             (Plan::Expire { .. }, Ok(Outcome::Keys { keys, .. })) => self.drop_rows(keys),
+            (Plan::Recount { view, who, after, summed, .. }, Ok(Outcome::Count(count))) => {
+                self.recounted(&view, &who, after, summed, Some(count));
+            }
             (plan, _) => self.read_failed(plan),
         }
         if self.reads.pins.is_empty() {

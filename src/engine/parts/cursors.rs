@@ -70,11 +70,7 @@ impl Engine {
         narrowed: Option<&[u32]>,
     ) {
         if let Some(member) = self.conversations[slot].members.get_mut(&sender) {
-            if member.read + 1 == number {
-                member.read = number
-            } else {
-                member.uncounted.add(number, number)
-            }
+            member.sent(number);
             self.peers[sender].dirty = true;
             if let Some(at) = self.peers[sender].device(device) {
                 self.move_cursor(sender, at, slot, (number, number));
@@ -85,7 +81,7 @@ impl Engine {
         let others: Vec<u32> = self.conversations[slot].active_members().collect();
         for peer in others.into_iter().filter(|peer| *peer != sender && narrowed.binary_search(peer).is_err()) {
             if let Some(member) = self.conversations[slot].members.get_mut(&peer) {
-                member.uncounted.add(number, number);
+                member.uncount(number, number);
             }
             for at in 0..self.peers[peer].devices.len() {
                 self.move_cursor(peer, at, slot, (number, number));

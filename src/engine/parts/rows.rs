@@ -136,7 +136,7 @@ impl Engine {
             self.peers[slot].conversations.iter().map(|conversation| &self.conversations[*conversation]);
         let read = conversations.filter_map(|conversation| {
             let member = conversation.members.get(&slot)?;
-            let cursor = Cursor { received: member.read, beyond: member.uncounted.clone() };
+            let cursor = member.reads();
             (cursor != Cursor::default()).then_some((conversation.number, cursor))
         });
         read.collect()

@@ -730,3 +730,83 @@ fn row_60_repeated_attempts_that_wait_count_among_the_parked() {
     }
     assert_eq!(accepted, [Some(1); 10]);
 }
+
+/// Eighty thousand messages in turns that nobody marked as read made a row that fitted no record: it was never written.
+#[test]
+fn row_62_messages_in_turns_are_counted_right_and_in_bounded_memory() {
+    let config = Config { tell_sent: false, names_per_hour_max: 10_000, ..Config::default() };
+    let mut house = House::with(config);
+    let (alice, bob) = (house.enter("alice"), house.enter("bob"));
+    let mut ids = Vec::new();
+    for n in 0..8_000 {
+        let (session, to) = if n % 2 == 0 { (alice, "bob") } else { (bob, "alice") };
+        let ticket = house.engine.request(session, Request::Send(Draft::to_peer(peer(to), "turn")), house.now).unwrap();
+        if n % 100 == 99 {
+            house.pump();
+        }
+        ids.push(ticket);
+    }
+    let id_of = |house: &House, number: u64| {
+        let answer = house.replies.iter().find_map(|(_, result)| match result {
+            Ok(Reply::Accepted(accepted)) if accepted.number == Some(number) => Some(accepted.clone()),
+            _ => None,
+        });
+        answer.unwrap()
+    };
+    let pair = id_of(&house, 1).conversation;
+    let unread = |house: &House, name: &str| house.engine.unread_count(&peer(name));
+    // Alice sent the odd numbers, bob the even ones.
+    assert_eq!((unread(&house, "alice"), unread(&house, "bob")), (4_000, 4_000));
+    let read = |house: &mut House, session, number| {
+        let up_to = Some(id_of(house, number).id);
+        house.ask(session, Request::MarkRead { conversation: pair.clone(), up_to }).unwrap();
+    };
+    read(&mut house, alice, 1_001);
+    assert_eq!(unread(&house, "alice"), 3_500);
+    read(&mut house, alice, 7_990);
+    assert_eq!(unread(&house, "alice"), 5);
+    house.wait(MINUTE, Duration::from_secs(1));
+    house.restart();
+    assert_eq!((unread(&house, "alice"), unread(&house, "bob")), (5, 4_000));
+    let bob = house.enter("bob");
+    house.ask(bob, Request::MarkRead { conversation: pair.clone(), up_to: None }).unwrap();
+    assert_eq!(unread(&house, "bob"), 0);
+}
+
+/// One that joined and left again and again had a span for each time; at most 64 are kept, and what waited before is told.
+#[test]
+fn row_59_joining_and_leaving_for_a_minute_keeps_a_bounded_row() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    let group = house.create(alice, Shape::Group, &[]).unwrap();
+    let mallory = house.enter("mallory");
+    let join = Request::Join { conversation: group.clone(), signature: None };
+    let leave = Request::Leave { conversation: group.clone() };
+    house.ask(mallory, join.clone()).unwrap();
+    house.engine.pause(mallory, house.now);
+    house.pump();
+    let mallory = house.open(Open { device: DeviceId::new("phone").ok(), ..Open::new(peer("mallory")) }).unwrap();
+    for n in 0..100 {
+        house.ask(alice, Request::Send(Draft::to_conversation(group.clone(), format!("there {n}")))).unwrap();
+        house.ask(mallory, leave.clone()).unwrap();
+        house.ask(alice, Request::Send(Draft::to_conversation(group.clone(), format!("away {n}")))).unwrap();
+        house.ask(mallory, join.clone()).unwrap();
+    }
+    house.updates.clear();
+    house.enter("mallory");
+    house.pump();
+    let gaps: Vec<&switchboard::Gap> = house
+        .updates
+        .iter()
+        .filter_map(|update| match update {
+            Update::Gap(gap) => Some(gap),
+            _ => None,
+        })
+        .collect();
+    let told: u64 = gaps.iter().map(|gap| gap.count).sum();
+    let given = house.updates.iter().filter(|update| matches!(update, Update::Message { offline: true, .. })).count();
+    assert_eq!((told, given), (50, 50), "{gaps:?}");
+    // The one dropped span after another is told, each once.
+    house.restart();
+    assert_eq!(house.engine.unread_count(&peer("mallory")), 100);
+}
