@@ -220,6 +220,8 @@ pub(crate) struct Reach {
     pub(crate) sessions: Arc<Vec<SessionRef>>,
     /// The members that are to be woken: offline and not logged out.
     pub(crate) away: Arc<[u32]>,
+    /// The versions of the members that it was made of, in sum, where members never change; else zero.
+    pub(crate) versions: u64,
 }
 
 /// A conversation, as the engine holds it.
@@ -380,6 +382,9 @@ pub(crate) struct Conversations {
     /// Unique groups that came to have the members of another one: each is found once those before it are not.
     by_set_later: HashMap<(Set, SmallVec<[u32; 4]>), Vec<u32>, Keying>,
     next_number: u64,
+    /// How often one was looked at, for tests that hold what a call costs.
+    #[cfg(feature = "testing")]
+    visits: std::cell::Cell<u64>,
 }
 
 /// Which conversations are found by a set of peers; the same peers may have one of each.
@@ -399,7 +404,20 @@ impl Conversations {
             by_set: HashMap::with_hasher(keying),
             by_set_later: HashMap::with_hasher(keying),
             next_number: 1,
+            #[cfg(feature = "testing")]
+            visits: std::cell::Cell::default(),
         }
+    }
+
+    fn count_visit(&self) {
+        #[cfg(feature = "testing")]
+        self.visits.set(self.visits.get() + 1);
+    }
+
+    /// How often a conversation was looked at.
+    #[cfg(feature = "testing")]
+    pub(crate) fn visits(&self) -> u64 {
+        self.visits.get()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -411,6 +429,7 @@ impl Conversations {
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&Conversation> {
+        self.count_visit();
         self.slots.get(slot)
     }
 
@@ -493,12 +512,14 @@ impl Conversations {
 impl std::ops::Index<u32> for Conversations {
     type Output = Conversation;
     fn index(&self, slot: u32) -> &Conversation {
+        self.count_visit();
         &self.slots[slot]
     }
 }
 
 impl std::ops::IndexMut<u32> for Conversations {
     fn index_mut(&mut self, slot: u32) -> &mut Conversation {
+        self.count_visit();
         &mut self.slots[slot]
     }
 }

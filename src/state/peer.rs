@@ -40,6 +40,13 @@ pub(crate) struct Peer {
     pub(crate) paused: SmallVec<[u32; 2]>,
     /// The conversations it is in, or was in with something still waiting; sorted.
     pub(crate) conversations: Vec<u32>,
+    /// Those of them whose members come and go; sorted. Their number has a bound, which that of direct ones, made by whoever
+    /// writes to it, has not.
+    in_groups: Vec<u32>,
+    /// How often who of its sessions is live changed.
+    pub(crate) version: u64,
+    /// What it has not read in the conversations whose members never change, once that was asked for.
+    direct_unread: Option<u64>,
     /// How many of them are groups it is a member of.
     pub(crate) groups: u32,
     pub(crate) devices: Vec<Device>,
@@ -72,6 +79,9 @@ impl Peer {
             sessions: SmallVec::new(),
             paused: SmallVec::new(),
             conversations: Vec::new(),
+            in_groups: Vec::new(),
+            version: 0,
+            direct_unread: None,
             groups: 0,
             devices: Vec::new(),
             logged_out: false,
@@ -137,6 +147,43 @@ impl Peer {
         }
     }
 
+    /// The next of its conversations after one of them, at most so many.
+    pub(crate) fn conversations_after(&self, after: Option<u32>, max: usize) -> &[u32] {
+        let from = after.map_or(0, |after| self.conversations.partition_point(|slot| *slot <= after));
+        let rest = self.conversations.get(from..).unwrap_or_default();
+        rest.get(..max).unwrap_or(rest)
+    }
+
+    /// Notes that it is in a group.
+    pub(crate) fn enter_group(&mut self, group: u32) {
+        self.enter(group);
+        if let Err(at) = self.in_groups.binary_search(&group) {
+            self.in_groups.insert(at, group);
+        }
+    }
+
+    /// The groups that it is in, or was in with something still waiting.
+    pub(crate) fn in_groups(&self) -> &[u32] {
+        &self.in_groups
+    }
+
+    /// What it has not read in the conversations whose members never change, where that is known.
+    pub(crate) fn direct_unread(&self) -> Option<u64> {
+        self.direct_unread
+    }
+
+    /// Keeps what it has not read in the conversations whose members never change.
+    pub(crate) fn keep_direct_unread(&mut self, count: u64) {
+        self.direct_unread = Some(count);
+    }
+
+    /// What it has not read in one of the conversations whose members never change has changed.
+    pub(crate) fn change_direct_unread(&mut self, before: u64, after: u64) {
+        if let Some(count) = &mut self.direct_unread {
+            *count = (*count + after).saturating_sub(before);
+        }
+    }
+
     /// Notes what was given up of a conversation.
     pub(crate) fn drop_span(&mut self, conversation: u32, first: u64, last: u64) {
         /// Each is told for itself; of more than these, those that nobody came for are not.
@@ -150,6 +197,9 @@ impl Peer {
     /// Forgets a conversation.
     pub(crate) fn forget(&mut self, conversation: u32) {
         self.dropped.retain(|(dropped, ..)| *dropped != conversation);
+        if let Ok(at) = self.in_groups.binary_search(&conversation) {
+            self.in_groups.remove(at);
+        }
         if let Ok(at) = self.conversations.binary_search(&conversation) {
             self.conversations.remove(at);
         }

@@ -59,6 +59,13 @@ impl Engine {
         }
     }
 
+    /// How often any call looked at a conversation since the start, for tests that hold what a call costs.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn conversation_visits(&self) -> u64 {
+        self.conversations.visits()
+    }
+
     /// Compares a minute's counts with their thresholds.
     pub(crate) fn compare_alarms(&mut self) {
         let counts = &mut self.alarms;

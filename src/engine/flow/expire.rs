@@ -160,6 +160,9 @@ impl Engine {
         }
         let members: Vec<u32> = self.conversations[slot].members.keys().copied().collect();
         for peer in members {
+            if let Some(unread) = self.kept_unread(peer, slot) {
+                self.peers[peer].change_direct_unread(unread, 0);
+            }
             self.peers[peer].forget(slot);
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);

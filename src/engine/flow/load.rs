@@ -175,7 +175,7 @@ impl Engine {
             }
             engine.conversations[slot].members.insert(peer, member);
             engine.conversations.note_set(slot);
-            engine.peers[peer].enter(slot);
+            engine.peers[peer].enter_group(slot);
             Ok(())
         })
     }

@@ -7,6 +7,14 @@ use crate::page::Page;
 use crate::state::reads::Reads;
 
 impl Engine {
+    /// Whether a list that is too long for one step may wait for its turns.
+    pub(crate) fn may_walk(&self) -> Result<(), Error> {
+        if self.reads.is_full() {
+            return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
+        }
+        Ok(())
+    }
+
     pub(crate) fn check_page(&self, page: &Page) -> Result<(), Error> {
         let max = self.config.history_page_max;
         if page.limit == 0 || page.limit > max {

@@ -24,7 +24,7 @@ impl Engine {
             };
             conversation.active += 1;
             self.peers[peer].groups += 1;
-            self.peers[peer].enter(slot);
+            self.peers[peer].enter_group(slot);
             self.peers[peer].dirty = true;
             self.skip_to(peer, slot, last);
             self.write_member(slot, peer);

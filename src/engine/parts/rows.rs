@@ -8,6 +8,7 @@ use crate::message::Message;
 use crate::record::Kind;
 use crate::rows::{DeviceRow, PeerRow, TokenRow, flatten};
 use crate::state::accepted::{INDEX_ENTRY, Index};
+use crate::state::reads::WALK;
 use crate::timers::Timer;
 use crate::{keys, record};
 
@@ -55,10 +56,11 @@ impl Engine {
         }
     }
 
-    /// Stages what changed of a peer, where not too much waits for the store already: else it stays behind a while longer. What
-    /// comes and goes is never refused.
+    /// Stages what changed of a peer, where that is little and not too much waits for the store already: else it stays behind a
+    /// while longer. What comes and goes is never refused.
     pub(crate) fn write_peer_if_room(&mut self, slot: u32) {
-        if self.is_staged_full() { self.mark_dirty(slot) } else { self.write_peer(slot) }
+        let is_much = self.peers[slot].conversations.len() > WALK;
+        if is_much || self.is_staged_full() { self.mark_dirty(slot) } else { self.write_peer(slot) }
     }
 
     /// Stages what changed of a peer.

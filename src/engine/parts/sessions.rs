@@ -58,8 +58,12 @@ impl Engine {
         let peer = self.sessions[slot].peer;
         let id = self.sessions[slot].rare.device.clone();
         let (now, too_old) = (self.now, self.now - self.config.device_after);
-        let fresh = Device { id: id.clone(), cursors: self.furthest_cursors(peer), dirty: true, ..Device::unknown() };
         let max = self.config.devices_max;
+        let known = self.peers[peer].devices.iter().find(|device| device.id == id);
+        // A device that is known and not too old goes on where it was: then nothing is copied.
+        let goes_on = known.is_some_and(|device| device.seen_at >= too_old);
+        let cursors = if goes_on { Default::default() } else { self.furthest_cursors(peer) };
+        let fresh = Device { id: id.clone(), cursors, dirty: true, ..Device::unknown() };
         let devices = &mut self.peers[peer].devices;
         let at = match devices.iter().position(|device| device.id == id) {
             Some(at) => {

@@ -1,5 +1,6 @@
 //! Conversations: made or found, and what they are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::conversation::{ConversationInfo, ConversationKind};
@@ -10,6 +11,7 @@ use crate::request::{Create, Shape};
 use crate::signature::Action;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Set};
+use crate::state::reads::{Plan, WALK};
 use crate::timers::Timer;
 use crate::update::Reply;
 
@@ -161,6 +163,12 @@ impl Engine {
 
     /// The groups and other conversations of the actor.
     pub(crate) fn list_conversations(&mut self, actor: Actor) -> Result<(), Error> {
+        if self.peers[actor.peer].conversations.len() > WALK {
+            self.may_walk()?;
+            self.peers[actor.peer].pinned += 1;
+            self.reads.plan(Plan::List { actor, after: None, listed: BTreeMap::new() });
+            return Ok(());
+        }
         let held = &self.peers[actor.peer].conversations;
         let mine: Vec<u32> =
             held.iter().copied().filter(|slot| self.conversations[*slot].has_member(actor.peer)).collect();

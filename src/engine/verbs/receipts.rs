@@ -1,9 +1,12 @@
 //! What was received and read, and what is not read yet.
 
+use std::collections::BTreeMap;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
 use crate::state::actor::Actor;
+use crate::state::reads::{Plan, WALK};
 use crate::update::{Reply, Update};
 
 /// Ids in one acknowledgement that count.
@@ -72,6 +75,12 @@ impl Engine {
 
     /// What the session's peer has not read, sorted by conversation id.
     pub(crate) fn unread(&mut self, actor: Actor) -> Result<(), Error> {
+        if self.peers[actor.peer].conversations.len() > WALK {
+            self.may_walk()?;
+            self.peers[actor.peer].pinned += 1;
+            self.reads.plan(Plan::ListUnread { actor, after: None, listed: BTreeMap::new() });
+            return Ok(());
+        }
         let unread = self.unread_of(actor.peer);
         self.reply(actor, Reply::Unread(unread));
         Ok(())

@@ -441,6 +441,11 @@ impl Engine {
 
     /// Puts a message at the end of its conversation's log in memory.
     pub(crate) fn append(&mut self, slot: u32, number: u64, message: &Arc<Message>) {
+        if self.conversations[slot].kind.has_fixed_members() {
+            for peer in self.conversations[slot].active_members() {
+                self.peers[peer].change_direct_unread(0, 1);
+            }
+        }
         let conversation = &mut self.conversations[slot];
         conversation.last_number = number;
         conversation.last_at = message.timestamp;
@@ -451,6 +456,7 @@ impl Engine {
             None => Arc::new(Message { number: Some(number), transient: false, ..(**message).clone() }),
         };
         conversation.tail.push_back(logged);
+        self.reads.note_arrival(message.position, slot);
     }
 
     /// The sender's other sessions get a copy.

@@ -810,3 +810,98 @@ fn row_59_joining_and_leaving_for_a_minute_keeps_a_bounded_row() {
     house.restart();
     assert_eq!(house.engine.unread_count(&peer("mallory")), 100);
 }
+
+/// A hundred thousand strangers wrote to one peer, and each open, pause, list and push of it looked at all of them under the lock.
+#[test]
+fn row_61_what_strangers_did_does_not_make_a_peers_calls_dearer() {
+    let strangers = 20_000_u64;
+    let config = Config { tell_sent: false, push_text: Some("news".to_owned()), ..Config::default() };
+    let mut house = House::with(config);
+    let victim = house.enter("victim");
+    let tell = |house: &mut House, n: u64| {
+        let draft = Draft::to_peer(peer("victim"), "hello");
+        house.engine.send_as(&peer(&format!("s{n}")), draft, house.now).unwrap();
+    };
+    for n in 0..strangers {
+        tell(&mut house, n);
+        if n % 500 == 0 {
+            house.pump();
+        }
+    }
+    house.pump();
+    house.engine.handle_timeout(house.now + Duration::from_secs(6));
+    house.pump();
+    let steps = |house: &mut House, call: &mut dyn FnMut(&mut House)| {
+        let before = house.engine.conversation_visits();
+        call(house);
+        house.engine.conversation_visits() - before
+    };
+    let pause = steps(&mut house, &mut |house| house.engine.pause(victim, house.now));
+    assert!(pause < 1_000, "pause: {pause}");
+    house.pump();
+    // The first push sums, each after it does not.
+    tell(&mut house, 0);
+    house.pump();
+    let pushes = house.pushes;
+    let push = steps(&mut house, &mut |house| tell(house, 1));
+    house.pump();
+    assert!(push < 100 && house.pushes == pushes + 1, "push: {push}");
+    assert_eq!(house.engine.unread_count(&peer("victim")), strangers + 2);
+    // An open is done in steps; each looks at a bounded number, and others go on between them.
+    let mut session = None;
+    let open = steps(&mut house, &mut |house| {
+        session = Some(house.engine.open(Open::new(peer("victim")), house.now).unwrap().0);
+    });
+    assert!(open < 1_000, "open: {open}");
+    let (mut most, mut reads) = (0, 0);
+    let mut during = false;
+    while let Some(read) = house.engine.begin_read() {
+        let done = read.run();
+        let mut done = Some(done);
+        let cost = steps(&mut house, &mut |house| {
+            if let Some(done) = done.take() {
+                house.engine.finish_read(done, house.now);
+            }
+        });
+        (most, reads) = (most.max(cost), reads + 1);
+        if reads == 20 {
+            // While the steps go on: one whose log was looked at, and one whose was not.
+            tell(&mut house, 7);
+            tell(&mut house, strangers - 1);
+            during = true;
+        }
+    }
+    assert!(during && reads > strangers / 512, "{reads} steps");
+    assert!(most < 512 * 10, "one step: {most}");
+    house.updates.clear();
+    house.pump();
+    let given: Vec<_> = house
+        .updates
+        .iter()
+        .filter_map(|update| match update {
+            Update::Message { message, .. } => Some((message.from.clone(), message.number)),
+            _ => None,
+        })
+        .collect();
+    let once: BTreeSet<_> = given.iter().cloned().collect();
+    assert_eq!((given.len(), once.len()), (50, 50), "the newest of the offline queue, each once");
+    assert!(once.contains(&(peer("s7"), Some(2))) && once.contains(&(peer(&format!("s{}", strangers - 1)), Some(2))));
+    // Lists take steps as well, and are whole.
+    let session = session.unwrap();
+    for request in [Request::Conversations, Request::Unread] {
+        let mut ticket = None;
+        let asked = steps(&mut house, &mut |house| {
+            ticket = Some(house.engine.request(session, request.clone(), house.now).unwrap());
+        });
+        assert!(asked < 1_000, "{request:?}: {asked}");
+        house.pump();
+        let at = house.replies.iter().position(|(answered, _)| Some(*answered) == ticket).unwrap();
+        let listed = match house.replies.swap_remove(at).1.unwrap() {
+            Reply::Conversations(listed) => listed.len(),
+            Reply::Unread(listed) => listed.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(listed as u64, strangers);
+    }
+    house.ask(session, Request::Close).unwrap();
+}
