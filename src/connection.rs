@@ -884,6 +884,22 @@ mod tests {
         assert_eq!(world.connection.lost(), [session(1)]);
     }
 
+    /// One connection multiplied its share by opening more peers, and a server whose memory of nonces was full closed clients
+    /// for it.
+    #[test]
+    fn every_open_names_the_connections_share_and_what_the_server_lacks_is_no_strike() {
+        let mut world = World::with(ConnectionConfig { signature_failures_max: 2, ..ConnectionConfig::default() });
+        let config = Arc::clone(&world.connection.config);
+        world.connection = Connection::new(config, None, at(0)).with_origin(Origin::new(7));
+        for second in 1..=5 {
+            world.connection.receive(format!("{OPEN_ALICE}\n").as_bytes(), at(second));
+            let Some(Action::Open { key, open }) = world.connection.poll_action(at(second)) else { panic!("no open") };
+            assert_eq!(open.origin, Some(Origin::new(7)));
+            world.connection.opened(key, Err(Error::Internal), at(second));
+        }
+        assert_eq!((world.codes(), world.connection.should_close()), (vec![4200; 5], None));
+    }
+
     #[test]
     fn a_peer_that_opens_again_starts_over() {
         let mut world = World::opened();

@@ -188,6 +188,11 @@ impl Sessions {
         self.open
     }
 
+    /// A room is gone: no session is in it any more, nor will be after its pause.
+    pub(crate) fn forget_room(&mut self, room: u32) {
+        self.slots.iter_mut().filter(|session| session.room == Some(room)).for_each(|session| session.room = None);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
         self.slots.iter()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::keys;
 use crate::log::LogView;
@@ -140,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// A temporary conversation is over: it goes, and its messages with it.
+    /// A conversation is over: it goes, and its messages with it.
     pub(crate) fn conversation_expired(&mut self, slot: u32) {
         let expired = self.conversations.get(slot).and_then(|conversation| conversation.expires_at);
         let Some(at) = expired else { return };
@@ -163,10 +164,17 @@ impl Engine {
             if let Some(unread) = self.kept_unread(peer, slot) {
                 self.peers[peer].change_direct_unread(unread, 0);
             }
+            if self.conversations[slot].kind == ConversationKind::Group {
+                if self.conversations[slot].has_member(peer) {
+                    self.peers[peer].groups = self.peers[peer].groups.saturating_sub(1);
+                }
+                self.gate.delete(keys::member(self.conversations[slot].number, self.peers[peer].number));
+            }
             self.peers[peer].forget(slot);
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);
         }
+        self.sessions.forget_room(slot);
         let Some(conversation) = self.conversations.remove(slot) else { return };
         self.shares.lost_room(conversation.number);
         if let Some(creator) = conversation.creator {

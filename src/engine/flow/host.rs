@@ -12,6 +12,7 @@ use crate::signature::{KeyError, Keys, Verifier};
 use crate::state::actor::Actor;
 use crate::state::session::State;
 use crate::time::Timestamp;
+use crate::timers::Timer;
 
 impl Engine {
     /// Sends in the name of any peer, which needs no session and watches nobody. Answered by
@@ -116,6 +117,24 @@ impl Engine {
             *message = std::sync::Arc::new(Message { deleted: true, content, ..(**message).clone() });
         }
         self.put_row(Kind::Overlay, keys::deletion(permanent, number), &0u8);
+        self.gate.end_operation();
+        Ok(())
+    }
+
+    /// Ends a conversation of any kind: it goes, and its messages with it, as soon as what is staged of it is durable. Members
+    /// keep what they received. A room counts no more for whoever made it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTarget`] for an unknown conversation, and what refuses writes.
+    pub fn end_conversation(&mut self, id: &ConversationId, now: Timestamp) -> Result<(), Error> {
+        self.advance(now);
+        self.may_stage()?;
+        let slot = self.conversations.find(id).ok_or(Error::no_target())?;
+        let now = self.now;
+        let conversation = &mut self.conversations[slot];
+        conversation.expires_at = Some(conversation.expires_at.map_or(now, |at| at.min(now)));
+        self.timers.set(Timer::Temporary(slot), now);
+        self.write_conversation(slot);
         self.gate.end_operation();
         Ok(())
     }

@@ -905,3 +905,34 @@ fn row_61_what_strangers_did_does_not_make_a_peers_calls_dearer() {
     }
     house.ask(session, Request::Close).unwrap();
 }
+
+/// Whoever had made a hundred rooms could make no other for good, for nothing ever ended one.
+#[test]
+fn a_conversation_that_the_host_ends_is_gone_and_frees_a_share() {
+    let mut house = House::with(Config { rooms_made_max: 1, groups_max: 1, ..Config::default() });
+    let alice = house.enter("alice");
+    let (room, group) = (house.create(alice, Shape::Room, &[]), house.create(alice, Shape::Group, &["bob"]));
+    let (room, group) = (room.unwrap(), group.unwrap());
+    let rows = |house: &House, kind: u8| house.faults.keys().iter().filter(|key| key.first() == Some(&kind)).count();
+    for id in [&room, &group] {
+        house.ask(alice, Request::Send(Draft::to_conversation(id.clone(), "hello"))).unwrap();
+    }
+    assert_eq!(house.create(alice, Shape::Room, &[]), Err(over("rooms_made_max", 1)));
+    assert_eq!(house.create(alice, Shape::Group, &[]), Err(over("groups_max", 1)));
+    for id in [&room, &group] {
+        house.engine.end_conversation(id, house.now).unwrap();
+        house.wake();
+        assert_eq!(house.engine.end_conversation(id, house.now), Err(Error::no_target()));
+    }
+    assert_eq!((rows(&house, b'c'), rows(&house, b'g'), rows(&house, b'l')), (0, 0, 0));
+    assert_eq!(house.engine.unread_count(&peer("bob")), 0);
+    // The place of the room is another's now: who was in it is not in that one.
+    let carol = house.enter("carol");
+    let other = house.create(carol, Shape::Room, &[]).unwrap();
+    house.ask(carol, Request::Send(Draft::to_conversation(other.clone(), "who is here"))).unwrap();
+    assert_eq!(house.ask(alice, Request::Leave { conversation: other }), Err(Error::no_target()));
+    house.create(alice, Shape::Room, &[]).unwrap();
+    house.create(alice, Shape::Group, &["bob"]).unwrap();
+    house.restart();
+    assert_eq!(house.engine.metrics().conversations, 3);
+}
