@@ -12,6 +12,7 @@ use crate::signature::{KeyError, Keys, Verifier};
 use crate::state::actor::Actor;
 use crate::state::session::State;
 use crate::time::Timestamp;
+use crate::timers::Timer;
 
 impl Engine {
     /// Sends in the name of any peer, which needs no session and watches nobody. Answered by
@@ -43,7 +44,9 @@ impl Engine {
             return Err(Error::Closed);
         }
         self.check_ids(std::slice::from_ref(peer))?;
-        self.check_new_peers(std::slice::from_ref(peer))?;
+        if self.peers.find(peer).is_none() {
+            self.check_peers_max(1)?;
+        }
         let slot = self.peers.intern(peer);
         let actor = self.host_actor(slot);
         let done = act(self, actor);
@@ -131,6 +134,24 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends a conversation of any kind: it goes, and its messages with it, as soon as what is staged of it is durable. Members
+    /// keep what they received. A room counts no more for whoever made it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTarget`] for an unknown conversation, and what refuses writes.
+    pub fn end_conversation(&mut self, id: &ConversationId, now: Timestamp) -> Result<(), Error> {
+        self.advance(now);
+        self.may_stage()?;
+        let slot = self.conversations.find(id).ok_or(Error::no_target())?;
+        let now = self.now;
+        let conversation = &mut self.conversations[slot];
+        conversation.expires_at = Some(conversation.expires_at.map_or(now, |at| at.min(now)));
+        self.timers.set(Timer::Temporary(slot), now);
+        self.write_conversation(slot);
+        self.gate.end_operation();
+        Ok(())
+    }
+
     /// The number of a message in its conversation, where it is among the newest of the engine.
     #[must_use]
     pub fn number_of(&self, id: &MessageId) -> Option<(ConversationId, u64)> {
@@ -168,6 +189,7 @@ impl Engine {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.end_held();
         let open: Vec<u32> =
             self.sessions.iter().filter(|(_, s)| s.state == State::Open).map(|(slot, _)| slot).collect();
         for slot in open {
