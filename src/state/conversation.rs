@@ -248,6 +248,8 @@ pub(crate) struct Conversation {
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
+    /// Whether its end was noticed.
+    pub(crate) has_lapsed: bool,
     /// The first number that retention has kept.
     pub(crate) first_number: u64,
     pub(crate) last_number: u64,
@@ -284,6 +286,7 @@ impl Conversation {
             created_at: now,
             updated_at: now,
             expires_at: None,
+            has_lapsed: false,
             first_number: 1,
             last_number: 0,
             last_at: Timestamp::ZERO,

@@ -158,6 +158,7 @@ impl Engine {
             self.wake_at_end(slot, at);
             return;
         }
+        self.lapse(slot);
         // Its messages go with it, and nothing is deleted by age while the time is in doubt.
         if self.time_in_doubt {
             self.timers.set(Timer::Temporary(slot), self.now + SWEEP_EVERY);
@@ -170,9 +171,6 @@ impl Engine {
         }
         let members: Vec<u32> = self.conversations[slot].members.keys().copied().collect();
         for peer in members {
-            if let Some(unread) = self.kept_unread(peer, slot) {
-                self.peers[peer].change_direct_unread(unread, 0);
-            }
             if self.conversations[slot].kind == ConversationKind::Group {
                 if self.conversations[slot].has_member(peer) {
                     self.peers[peer].groups = self.peers[peer].groups.saturating_sub(1);

@@ -1,5 +1,7 @@
 //! What the host does itself, without a session.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
@@ -143,10 +145,11 @@ impl Engine {
         self.advance(now);
         self.may_stage()?;
         let slot = self.conversations.find(id).ok_or(Error::no_target())?;
-        let now = self.now;
+        // It takes nothing from here on: its end was a moment ago.
+        let end = self.host_time.shown() - Duration::from_millis(1);
         let conversation = &mut self.conversations[slot];
-        conversation.expires_at = Some(conversation.expires_at.map_or(now, |at| at.min(now)));
-        self.timers.set(Timer::Temporary(slot), now);
+        conversation.expires_at = Some(conversation.expires_at.map_or(end, |at| at.min(end)));
+        self.timers.set(Timer::Temporary(slot), self.now);
         self.write_conversation(slot);
         self.gate.end_operation();
         Ok(())

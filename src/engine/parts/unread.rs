@@ -59,8 +59,13 @@ impl Engine {
 
     /// How many messages a peer has not read in one conversation, of those that it can still read.
     pub(crate) fn unread_in(&self, peer: u32, slot: u32) -> u64 {
+        if self.has_ended(slot) { 0 } else { self.counted_in(peer, slot) }
+    }
+
+    /// The same as the sums have it: an ended conversation counts until its end was noticed.
+    fn counted_in(&self, peer: u32, slot: u32) -> u64 {
         let conversation = &self.conversations[slot];
-        if conversation.kind == ConversationKind::Room || self.has_ended(slot) {
+        if conversation.kind == ConversationKind::Room || conversation.has_lapsed {
             return 0;
         }
         let count = |member: &crate::state::conversation::Member| {
@@ -95,20 +100,31 @@ impl Engine {
     fn sum_direct_unread(&self, peer: u32) -> u64 {
         let held = &self.peers[peer];
         let direct = held.conversations.iter().filter(|slot| held.in_groups().binary_search(slot).is_err());
-        direct.map(|slot| self.unread_in(peer, *slot)).sum()
+        direct.map(|slot| self.counted_in(peer, *slot)).sum()
     }
 
     /// What a peer has not read in a conversation, where that is part of a sum that is kept.
     pub(crate) fn kept_unread(&self, peer: u32, slot: u32) -> Option<u64> {
         let is_kept = self.peers[peer].direct_unread().is_some();
         let is_direct = self.conversations.get(slot).is_some_and(|held| held.kind.has_fixed_members());
-        (is_kept && is_direct).then(|| self.unread_in(peer, slot))
+        (is_kept && is_direct).then(|| self.counted_in(peer, slot))
+    }
+
+    /// A conversation is over: what was not read in it leaves the sums, though its rows may still have to wait.
+    pub(crate) fn lapse(&mut self, slot: u32) {
+        if self.conversations[slot].has_lapsed {
+            return;
+        }
+        let members = self.conversations[slot].members.keys();
+        let kept: Vec<_> = members.filter_map(|peer| Some((*peer, self.kept_unread(*peer, slot)?))).collect();
+        kept.into_iter().for_each(|(peer, unread)| self.peers[peer].change_direct_unread(unread, 0));
+        self.conversations[slot].has_lapsed = true;
     }
 
     /// Brings the sum that is kept up to what a change made of `before`.
     pub(crate) fn keep_unread(&mut self, peer: u32, slot: u32, before: Option<u64>) {
         if let Some(before) = before {
-            let after = self.unread_in(peer, slot);
+            let after = self.counted_in(peer, slot);
             self.peers[peer].change_direct_unread(before, after);
         }
     }
