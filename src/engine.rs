@@ -124,6 +124,8 @@ pub struct Engine {
     /// Those of them that are being written, and up to which position that brings the store.
     round: Vec<u32>,
     round_position: u64,
+    /// Deletions that are not durable yet: commit, conversation and number.
+    deleted: VecDeque<(u64, u64, u64)>,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
     /// What hooks want said once the verb that asked them has ended, and in whose name.
@@ -208,6 +210,7 @@ impl Engine {
             dirty: Vec::new(),
             round: Vec::new(),
             round_position: 0,
+            deleted: VecDeque::new(),
             gated: VecDeque::new(),
             also: Vec::new(),
             answered: FxHashSet::default(),

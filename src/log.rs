@@ -5,6 +5,7 @@
 
 mod count;
 mod found;
+mod overlay;
 mod page;
 mod queue;
 mod reader;
@@ -14,6 +15,7 @@ mod walk;
 
 pub(crate) use count::count_uncounted;
 pub(crate) use found::{Found, Reader};
+pub(crate) use overlay::Overlay;
 pub(crate) use page::{is_before, page};
 pub(crate) use queue::{Cut, Limits, Missed, Part, after_position, backlog};
 pub(crate) use reader::LogReader;

@@ -102,11 +102,13 @@ impl<'a> LogReader<'a> {
                 return Ok(Vec::new());
             }
         };
+        let last = first + (chunk.len() as u64).saturating_sub(1);
+        let deleted = view.overlay.deleted_in(self.store, view.conversation, (first, last))?;
         let mut found = Vec::with_capacity(chunk.len());
         for (number, at) in (first..).zip(0..chunk.len()) {
             let entry = chunk.decode::<Entry<'_>>(at).unwrap_or(Err(RecordError::Truncated));
             match entry {
-                Ok(entry) => found.extend(self.stored(view, number, entry)?),
+                Ok(entry) => found.extend(self.stored(view, number, entry, deleted.contains(&number))?),
                 Err(error) => self.damaged.push(error),
             }
         }
@@ -114,7 +116,13 @@ impl<'a> LogReader<'a> {
     }
 
     /// The message of an entry; counted where it cannot be read, or not whom it is for.
-    fn stored(&mut self, view: &LogView, number: u64, entry: Entry<'_>) -> Result<Option<Found>, StoreError> {
+    fn stored(
+        &mut self,
+        view: &LogView,
+        number: u64,
+        entry: Entry<'_>,
+        is_deleted: bool,
+    ) -> Result<Option<Found>, StoreError> {
         let listed = match entry.paged() {
             Some(count) => recipients::read(self.store, view.conversation, number, count)?.map(Some),
             None => Ok(None),
@@ -126,7 +134,7 @@ impl<'a> LogReader<'a> {
                 return Ok(None);
             }
         };
-        if view.deleted.has(number) {
+        if is_deleted {
             stored.deleted = true;
             stored.content = Content::Text(String::new());
         }

@@ -4,6 +4,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::view::LogView;
 use crate::rows;
+use crate::rows::deletion::DeletionRow;
 use crate::rows::entry::Entry;
 use crate::rows::index::IndexRow;
 use crate::rows::recipients::RecipientsRow;
@@ -38,8 +39,13 @@ pub(crate) fn old_chunks(
         first_kept = next;
         if old.len() < STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    let gone = RecipientsRow::range(view.conversation, 0..if all { u64::MAX } else { first_kept });
-    collect(store, &gone, STEP.saturating_sub(old.len()), &mut old)?;
+    // What lies beside the chunks goes with them.
+    let numbers = 0..if all { u64::MAX } else { first_kept };
+    for beside in
+        [RecipientsRow::range(view.conversation, numbers.clone()), DeletionRow::range(view.conversation, numbers)]
+    {
+        collect(store, &beside, STEP.saturating_sub(old.len()), &mut old)?;
+    }
     Ok((old, first_kept))
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::overlay::Overlay;
 use crate::message::Message;
-use crate::runs::Runs;
 
 /// A conversation's log as it stands at one moment.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub(crate) struct LogView {
     pub(crate) tail: Vec<Arc<Message>>,
     /// The last number.
     pub(crate) last: u64,
-    /// Numbers whose messages were deleted.
-    pub(crate) deleted: Runs,
+    /// What is laid over it.
+    pub(crate) overlay: Overlay,
 }
 
 impl LogView {
@@ -34,7 +34,7 @@ impl LogView {
             durable: u64::MAX - 1,
             tail: Vec::new(),
             last: u64::MAX - 1,
-            deleted: Runs::default(),
+            overlay: Overlay::unknown(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::conversation::{Attributes, ConversationKind};
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId};
-use crate::log::LogView;
+use crate::log::{LogView, Overlay};
 use crate::message::Message;
 use crate::output::SessionRef;
 use crate::rows::conversation::ConversationRow;
@@ -267,7 +267,8 @@ pub(crate) struct Conversation {
     /// The names of a direct conversation's members, sorted; of other kinds only while they stand still.
     pub(crate) names: Option<Arc<[PeerId]>>,
     pub(crate) reach: Option<Reach>,
-    pub(crate) deleted: Runs,
+    /// What is laid over its log.
+    pub(crate) overlay: Overlay,
     /// Numbers that a power cut took.
     pub(crate) lost: Runs,
 }
@@ -298,7 +299,7 @@ impl Conversation {
             present: BTreeSet::new(),
             names: None,
             reach: None,
-            deleted: Runs::default(),
+            overlay: Overlay::default(),
             lost: Runs::default(),
         }
     }
@@ -381,7 +382,7 @@ impl Conversation {
             durable: self.durable_number,
             tail: self.tail.iter().filter(|m| m.number > Some(self.durable_number)).cloned().collect(),
             last: self.last_number,
-            deleted: self.deleted.clone(),
+            overlay: self.overlay.clone(),
         }
     }
 

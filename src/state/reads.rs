@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::conversation::ConversationInfo;
 use crate::id::{ConversationId, MessageId};
 use crate::log;
-use crate::log::{Found, Limits, LogReader, LogView, Missed, Part, Reader};
+use crate::log::{Found, Limits, LogReader, LogView, Missed, Overlay, Part, Reader};
 use crate::message::Message;
 use crate::output::SessionRef;
 use crate::page::{Bound, Order, Page};
@@ -18,7 +18,6 @@ use crate::rows::index::{ENTRY, IndexRow};
 use crate::rows::nonce::NonceRow;
 use crate::rows::token::TokenRow;
 use crate::rows::{self, Row, keys};
-use crate::runs::Runs;
 use crate::state::actor::Actor;
 use crate::store::{Direction, Store, StoreError};
 use crate::time::Timestamp;
@@ -352,7 +351,7 @@ impl LogView {
             durable: number,
             tail: Vec::new(),
             last: number,
-            deleted: Runs::default(),
+            overlay: Overlay::unknown(),
         }
     }
 }

@@ -108,6 +108,11 @@ impl Engine {
             }
         }
         self.index.settle(staged.number);
+        while let Some((_, conversation, number)) = self.deleted.pop_front_if(|(at, _, _)| *at <= staged.number) {
+            if let Some(slot) = self.conversations.by_number(conversation) {
+                self.conversations[slot].overlay.settle(number);
+            }
+        }
         let gate = &self.gate;
         while self.gated.pop_front_if(|gated| gate.is_durable(gated.commit)).is_some() {}
     }

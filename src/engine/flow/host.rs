@@ -125,13 +125,14 @@ impl Engine {
         if !(conversation.first_number..=conversation.last_number).contains(&number) || conversation.lost.has(number) {
             return Err(Error::MessageNotFound);
         }
-        conversation.deleted.add(number, number);
+        conversation.overlay.delete(number);
         let permanent = conversation.number;
         if let Some(message) = conversation.tail.iter_mut().find(|message| message.number == Some(number)) {
             let content = Content::Text(String::new());
             *message = std::sync::Arc::new(Message { deleted: true, content, ..(**message).clone() });
         }
         self.put_row(DeletionRow::key(permanent, number), &DeletionRow::new());
+        self.deleted.push_back((self.gate.newest(), permanent, number));
         self.gate.end_operation();
         Ok(())
     }

@@ -327,8 +327,7 @@ impl Engine {
     fn load_deletions(&mut self) -> Result<(), StoreError> {
         self.each_row(DeletionRow::LETTER, |engine, key, _| {
             if let Some(slot) = engine.conversations.by_number(keys::number(key, 0)) {
-                let number = keys::number(key, 1);
-                engine.conversations[slot].deleted.add(number, number);
+                engine.conversations[slot].overlay.is_in_store();
             }
             Ok(())
         })

@@ -130,7 +130,7 @@ impl Engine {
         };
         let conversation = self.conversations.get(slot)?;
         let from = self.peers[self.peers.by_number(stored.from)?].id.clone();
-        let deleted = stored.deleted || conversation.deleted.has(stored.number);
+        let deleted = stored.deleted || conversation.overlay.is_staged(stored.number);
         let narrowed = stored.to != Recipients::All;
         let to = match self.named(slot, stored.number, &stored.to) {
             Some(named) => named.into_iter().map(|peer| self.peers[peer].id.clone()).collect(),

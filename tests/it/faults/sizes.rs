@@ -246,6 +246,22 @@ fn row_41_recipients_go_with_what_they_belong_to() {
     assert_eq!(rows(&world, b'w'), 0);
 }
 
+/// The row of a deletion outlived the message that it lay over, and all deletions there ever were stood in memory.
+#[test]
+fn a_deletion_holds_over_a_restart_and_goes_with_its_message() {
+    let mut world = World::with(Config { retention_count: Some(3), chunk_bytes_max: 256, ..Config::default() });
+    world.run("alice opens\nbob opens\nalice makes group G of bob");
+    (0..3).for_each(|n| drop(world.run(&format!("alice> @G: m{n}"))));
+    world.run("host deletes m1");
+    assert_eq!(texts(&mut world, "alice", "G"), ["m0", "", "m2"]);
+    world.restart();
+    world.run("alice opens");
+    assert_eq!((texts(&mut world, "alice", "G"), rows(&world, b'x')), (vec!["m0".into(), "".into(), "m2".into()], 1));
+    (3..12).for_each(|n| drop(world.run(&format!("alice> @G: m{n}"))));
+    world.run("wait 1m");
+    assert_eq!(rows(&world, b'x'), 0);
+}
+
 /// 80,000 messages in turns, never marked as read, made a row that no store took: all were unread after a restart, one's own
 /// too. The index of so many, read back from the logs, was another such row.
 #[test]
