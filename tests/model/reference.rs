@@ -10,6 +10,7 @@ mod conversations;
 mod devices;
 mod durable;
 mod history;
+mod hooks;
 mod membership;
 mod presence;
 mod receipts;
@@ -24,6 +25,7 @@ pub(crate) use catching_up::Pending;
 pub(crate) use conversations::{Conversation, Kind, Shape};
 pub(crate) use devices::{Cursor, Device};
 pub(crate) use history::PageRequest;
+pub(crate) use hooks::{HookState, Question, Waits};
 pub(crate) use membership::Member;
 pub(crate) use presence::PeerState;
 pub(crate) use sending::{Message, SendRequest, SendTo};
@@ -69,6 +71,7 @@ pub(crate) struct Model {
     pub(crate) messages: Vec<Message>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) expected: Vec<Expected>,
+    pub(crate) hooks: HookState,
     presence_due: Option<u64>,
     /// Copies of a peer's own messages that are not durable: session and attachment, conversation and number.
     copies: Vec<(usize, u32, usize, u64)>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::store::Store;
-use switchboard::{Commit, Config, Engine, Error, NoHooks, SessionId, SessionRef, Ticket, Timestamp};
+use switchboard::{Commit, Config, Engine, Error, SessionId, SessionRef, Ticket, Timestamp};
 
 use crate::command::{Command, PEERS};
 use crate::ids::Ids;
@@ -12,12 +12,14 @@ use crate::reference::{Ear, Model, limits};
 use crate::stores::Disk;
 
 use hearing::Waiting;
+use hooking::Script;
 use restarting::Seen;
 use storing::Batch;
 
 mod asking;
 mod clock;
 mod hearing;
+mod hooking;
 mod opening;
 mod restarting;
 mod storing;
@@ -58,6 +60,11 @@ pub(crate) struct World {
     in_flight: Option<(Commit, Batch)>,
     failed: Option<Batch>,
     hold_reads: bool,
+    script: Script,
+    /// The questions of hooks, in their order.
+    questions: Vec<Ticket>,
+    /// How often the host was told of a hook's fault.
+    faults: u64,
     steps: u64,
     pub(crate) trace: Vec<String>,
 }
@@ -65,7 +72,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(mut disk: Disk) -> Result<Self, Difference> {
         let config = config(&disk);
-        let engine = start(&config, disk.store(), START)?;
+        let script = Script::default();
+        let engine = start(&config, disk.store(), &script, START)?;
         let mut model = Model::new(START);
         model.devices_max = config.devices_max;
         Ok(Self {
@@ -86,6 +94,9 @@ impl World {
             in_flight: None,
             failed: None,
             hold_reads: false,
+            script,
+            questions: Vec::new(),
+            faults: 0,
             steps: 0,
             trace: Vec::new(),
         })
@@ -111,6 +122,9 @@ impl World {
     }
 
     fn perform(&mut self, command: &Command) -> Checked {
+        if self.is_left_out(command) {
+            return Ok(());
+        }
         match command {
             Command::Open { peer, device, tag, watch, reconnect, token } => {
                 self.open(*peer, *device, *tag, watch, *reconnect, *token)
@@ -130,6 +144,12 @@ impl World {
                 Ok(())
             }
             Command::Wait { millis, confirm } => self.wait(*millis, *confirm),
+            Command::Delete { conversation, which } => self.delete(*conversation, *which),
+            Command::Hooks(moods) => {
+                self.set_hooks(moods);
+                Ok(())
+            }
+            Command::Resolve { which, verdict, choice, allows } => self.resolve(*which, verdict, choice, *allows),
             Command::Commit => self.commit(),
             Command::Begin => {
                 self.begin();
@@ -189,8 +209,8 @@ pub(crate) fn config(disk: &Disk) -> Config {
     }
 }
 
-fn start(config: &Config, store: Arc<dyn Store>, now: u64) -> Result<Engine, Difference> {
-    Engine::start(config.clone(), store, Box::new(NoHooks), [7; 32], Timestamp::from_millis(now))
+fn start(config: &Config, store: Arc<dyn Store>, script: &Script, now: u64) -> Result<Engine, Difference> {
+    Engine::start(config.clone(), store, Box::new(script.clone()), [7; 32], Timestamp::from_millis(now))
         .map_err(|error| format!("no start: {error}"))
 }
 

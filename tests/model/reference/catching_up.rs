@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::command::left_out;
+
 use super::{Answer, Cause, Cursor, DAY, Model, State, What, limits};
 
 /// A stretch of a log that a session has not received.
@@ -14,13 +16,28 @@ pub(crate) struct Part {
     from: u64,
     to: u64,
     cursor: Cursor,
+    /// What the host had deleted when the read was planned.
+    deleted: BTreeSet<u64>,
 }
 
 /// A read that waits for the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
-    Backlog { session: usize, attached: u32, parts: Vec<Part>, head: usize, cutoff: Option<u64> },
-    History { session: usize, attached: u32, ticket: u64, conversation: usize, messages: Vec<usize>, more: bool },
+    Backlog {
+        session: usize,
+        attached: u32,
+        parts: Vec<Part>,
+        head: usize,
+        cutoff: Option<u64>,
+    },
+    History {
+        session: usize,
+        attached: u32,
+        ticket: u64,
+        conversation: usize,
+        messages: Vec<(usize, bool)>,
+        more: bool,
+    },
 }
 
 impl Model {
@@ -42,7 +59,8 @@ impl Model {
             for (after, to) in &member.spans {
                 let (from, to) = (cursor.received.max(*after) + 1, to.unwrap_or(held.last()));
                 if from <= to {
-                    parts.push(Part { conversation: at, from, to, cursor: cursor.clone() });
+                    let deleted = held.deleted.clone();
+                    parts.push(Part { conversation: at, from, to, cursor: cursor.clone(), deleted });
                 }
             }
         }
@@ -98,7 +116,7 @@ impl Model {
             if cut_parts.contains(&at) {
                 continue;
             }
-            let wanted = !part.cursor.has(number);
+            let wanted = self.is_wanted(session, part, number);
             let cause = match () {
                 () if cutoff.is_some_and(|cutoff| self.messages[message].at <= cutoff) => Cause::Age,
                 () if wanted && messages.len() >= limits::OFFLINE => Cause::Limit,
@@ -108,9 +126,11 @@ impl Model {
                 }
             };
             cut_parts.insert(at);
-            let count = (part.from..=number).filter(|number| !part.cursor.has(*number)).count() as u64;
-            if count > 0 {
-                cuts.push((part.conversation, part.from, number, count, cause));
+            cuts.extend(
+                self.cut(session, part, number).map(|(from, to, count)| (part.conversation, from, to, count, cause)),
+            );
+            if left_out::NARROWED_GAPS && self.hooks.narrows {
+                self.acknowledge_range(session, part.conversation, part.from, number, true);
             }
         }
         messages.reverse();
@@ -127,6 +147,23 @@ impl Model {
         self.give_messages(session, messages);
     }
 
+    /// Whether a message is for the session's peer, and not deleted, and its device has not acknowledged it.
+    fn is_wanted(&self, session: usize, part: &Part, number: u64) -> bool {
+        let message = self.conversations[part.conversation].log[number as usize - 1];
+        let is_for = self.messages[message].is_for(self.sessions[session].peer);
+        is_for && !part.cursor.has(number) && !part.deleted.contains(&number)
+    }
+
+    /// What a part loses up to a number: from, to and how many. Nobody is told of what a hook kept from it.
+    fn cut(&self, session: usize, part: &Part, number: u64) -> Option<(u64, u64, u64)> {
+        if !(left_out::NARROWED_GAPS && self.hooks.narrows) {
+            let count = (part.from..=number).filter(|number| !part.cursor.has(*number)).count() as u64;
+            return (count > 0).then_some((part.from, number, count));
+        }
+        let wanted: Vec<u64> = (part.from..=number).filter(|number| self.is_wanted(session, part, *number)).collect();
+        Some((*wanted.first()?, *wanted.last()?, wanted.len() as u64))
+    }
+
     /// What was sent while the read was under way.
     fn newer(&self, session: usize, head: usize) -> Vec<usize> {
         let peer = self.sessions[session].peer;
@@ -134,7 +171,8 @@ impl Model {
             let held = &self.messages[*message];
             let (Some(conversation), Some(number)) = (held.conversation, held.number) else { return false };
             let log = &self.conversations[conversation];
-            let is_for = log.members.get(&peer).is_some_and(|member| member.sees(number));
+            let is_for = log.members.get(&peer).is_some_and(|member| member.sees(number)) && held.is_for(peer);
+            let is_for = is_for && !log.deleted.contains(&number);
             is_for && !log.gone && !self.cursor(session, conversation).has(number)
         };
         (head..self.messages.len()).filter(is_newer).collect()

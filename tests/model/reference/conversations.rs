@@ -22,6 +22,8 @@ pub(crate) struct Conversation {
     pub(crate) present: BTreeSet<usize>,
     /// Its messages: the first has number 1.
     pub(crate) log: Vec<usize>,
+    /// The numbers of those that the host deleted.
+    pub(crate) deleted: BTreeSet<u64>,
     /// How many of them are durable.
     pub(crate) durable: u64,
     pub(crate) created_at: u64,
@@ -84,6 +86,7 @@ impl Model {
             members: members.iter().map(|peer| (*peer, Member::new(0))).collect(),
             present: BTreeSet::new(),
             log: Vec::new(),
+            deleted: BTreeSet::new(),
             durable: 0,
             created_at: self.now,
             updated_at: self.now,

@@ -35,7 +35,7 @@ impl Cursor {
         number <= self.received || self.beyond.contains(&number)
     }
 
-    fn acknowledge(&mut self, first: u64, last: u64) {
+    pub(super) fn acknowledge(&mut self, first: u64, last: u64) {
         self.beyond.extend(first..=last);
         while self.beyond.contains(&(self.received + 1)) {
             self.received += 1;

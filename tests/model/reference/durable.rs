@@ -40,6 +40,7 @@ impl Model {
         self.pending.clear();
         self.copies.clear();
         self.expected.clear();
+        self.forget_parked();
         (self.filling, self.newest, self.durable) = (1, 0, 0);
         for session in &mut self.sessions {
             session.state = State::Gone;

@@ -202,7 +202,7 @@ impl Model {
             match self.sessions[listener].state {
                 State::Open => self.tell_after(listener, notice),
                 State::Paused { .. } => self.sessions[listener].missed.push(notice),
-                State::Gone => {}
+                State::Gone | State::Opening => {}
             }
         }
     }

@@ -76,7 +76,10 @@ impl Model {
 
     /// A peer that nothing names and nobody watches is a stranger again when it is gone: its devices are not known.
     pub(super) fn forget_stranger(&mut self, peer: Peer) {
-        let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty() || !self.watchers(peer).is_empty();
+        let is_here = self.is_online(peer)
+            || !self.paused_of(peer).is_empty()
+            || !self.watchers(peer).is_empty()
+            || self.is_asked_for(peer);
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();

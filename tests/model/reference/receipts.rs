@@ -75,7 +75,8 @@ impl Model {
         let Some(member) = held.members.get(&peer).filter(is_in) else { return 0 };
         let counts = |number: &u64| {
             let message = held.log[*number as usize - 1];
-            member.sees(*number) && self.messages[message].from != peer
+            let message = &self.messages[message];
+            member.sees(*number) && message.from != peer && message.is_for(peer)
         };
         (member.read + 1..=held.last()).filter(counts).count() as u64
     }

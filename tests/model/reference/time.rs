@@ -15,6 +15,7 @@ impl Model {
             let changed: Vec<Peer> = (0..PEERS).filter(|peer| self.peers[usize::from(*peer)].changed).collect();
             self.tell_presence(&changed);
         }
+        self.expire_questions();
         for session in 0..self.sessions.len() {
             if matches!(self.sessions[session].state, State::Paused { until } if until <= now) {
                 self.forget(session);

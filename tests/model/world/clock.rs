@@ -12,7 +12,11 @@ impl World {
         const STEPS: u64 = 120_000;
         let until = self.model.now + millis;
         self.trace.push(format!("[{}] waits {millis} ms, confirm {confirm}", self.model.now - START));
-        if millis <= STEPS {
+        // What waits for a hook waits no longer than three seconds.
+        while !self.model.hooks.parked.is_empty() && self.model.now < until {
+            self.step_to(until.min(self.model.now + 3_000))?;
+        }
+        if until - self.model.now <= STEPS {
             self.step_to(until)?
         } else {
             self.jump_to(until)?

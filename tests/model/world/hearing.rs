@@ -6,7 +6,7 @@ use switchboard::{Error, Event, Output, Reply, Update};
 
 use crate::reference::{Ear, Expected, What, When};
 
-use super::{COMMIT_AFTER, Checked, World, reference_of};
+use super::{COMMIT_AFTER, Checked, World, reference_of, same};
 
 /// Something expected, and since when.
 pub(super) struct Waiting {
@@ -25,6 +25,8 @@ impl World {
     }
 
     pub(super) fn drain(&mut self) -> Checked {
+        self.bind_directs()?;
+        self.compare_questions()?;
         let since = self.model.now;
         for expected in std::mem::take(&mut self.model.expected) {
             self.queues.entry(expected.ear).or_default().push_back(Waiting { since, expected });
@@ -32,6 +34,7 @@ impl World {
         while let Some(output) = self.engine.poll_output() {
             self.hear(output)?;
         }
+        same("faults of hooks", self.faults, self.model.hooks.faults)?;
         for (ear, queue) in &self.queues {
             if let Some(missing) = queue.iter().find(|waiting| waiting.expected.when == When::Now) {
                 return Err(format!("{ear:?} was not told at once {:?}", missing.expected.what));
@@ -75,7 +78,11 @@ impl World {
                 }
                 Ok(())
             }
-            Output::Event(Event::HookFault { .. } | Event::RecordDamaged { .. } | Event::SignatureRefused { .. }) => {
+            Output::Event(Event::HookFault { .. }) => {
+                self.faults += 1;
+                Ok(())
+            }
+            Output::Event(Event::RecordDamaged { .. } | Event::SignatureRefused { .. }) => {
                 Err(format!("an event that must not be: {output:?}"))
             }
             _ => Ok(()),

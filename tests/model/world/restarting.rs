@@ -63,10 +63,13 @@ impl World {
         let now = self.engine.now().as_millis();
         self.in_flight = None;
         self.failed = None;
-        self.engine = start(&self.config, self.disk.store(), now)?;
+        self.engine = start(&self.config, self.disk.store(), &self.script, now)?;
         let now = self.engine.now().as_millis();
         self.model.now = now;
         self.model.restarted(crashed);
+        self.model.hooks.moods = self.script.restart();
+        self.questions.clear();
+        self.faults = 0;
         let is_old = self.model.is_at_an_edge(now);
         self.durable = self.model.clone();
         self.ids.truncate(self.model.conversations.len(), self.model.messages.len());
@@ -109,7 +112,8 @@ impl World {
         match update {
             Update::Message { message, offline: true } => {
                 let is_it = |held: &reference::Message| message.content.as_text() == Some(&held.content);
-                let Some(at) = self.model.messages.iter().position(is_it) else {
+                let by_id = || self.ids.find_message(message.id);
+                let Some(at) = self.model.messages.iter().position(is_it).or_else(by_id) else {
                     return Err(format!("a message that nobody sent: {message:?}"));
                 };
                 seen.messages.push(at);
@@ -155,7 +159,8 @@ impl World {
                 let given = seen.messages.contains(message);
                 let told = given || seen.gaps.iter().any(|gap| gap.0 == at && (gap.1..=gap.2).contains(&number));
                 let has = had.has(number) || copied && by_any(number);
-                if member.sees(number) && !has && !told {
+                let is_for = self.model.messages[*message].is_for(peer) && !held.deleted.contains(&number);
+                if member.sees(number) && is_for && !has && !told {
                     return Err(format!("after a crash session {session} lost message {message}"));
                 }
                 if given && !member.sees(number) {
