@@ -9,6 +9,9 @@ pub(crate) mod left_out {
     /// A deferred first message to peers who have no conversation is overtaken by the sender's second one, once another of
     /// them has made it. Fault 8.
     pub(crate) const FIRST_MESSAGES: bool = false;
+    /// Sessions that read slowly: a sender that lags is given its own messages back, and the transient ones that it misses are
+    /// counted by nobody. Fault 8.
+    pub(crate) const LAGGING: bool = false;
     /// What a sender whose session has gone still sends counts as received by its unnamed device, which never saw it.
     pub(crate) const LOST_SENDERS: bool = false;
     /// A message that waits for a hook and is stored by nobody, because it is transient or a hook narrows it in a room, is sent
@@ -131,6 +134,13 @@ pub(crate) enum Command {
         choice: Choice,
         allows: bool,
     },
+    /// A session reads slowly from now on.
+    Narrow {
+        session: u8,
+        room: u8,
+    },
+    /// A slow session reads what it has.
+    ReadOn(u8),
     Commit,
     /// The store writes while other commands come.
     Begin,
@@ -426,6 +436,8 @@ pub(crate) fn calm() -> impl Strategy<Value = Command> {
         8 => wait(),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(conversation, which)| Command::Delete { conversation, which }),
         7 => hooks(),
+        3 => (any::<u8>(), 1u8..4).prop_map(|(session, room)| Command::Narrow { session, room }),
+        4 => any::<u8>().prop_map(Command::ReadOn),
         12 => Just(Command::Commit),
         3 => Just(Command::Begin),
         3 => Just(Command::Finish { fails: false }),

@@ -1,6 +1,6 @@
 //! The engine and the model side by side: what is done to one is done to the other, and all that can be observed is compared.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::store::Store;
@@ -13,6 +13,7 @@ use crate::stores::Disk;
 
 use hearing::Waiting;
 use hooking::Script;
+use lagging::Outbox;
 use restarting::Seen;
 use storing::Batch;
 
@@ -20,6 +21,7 @@ mod asking;
 mod clock;
 mod hearing;
 mod hooking;
+mod lagging;
 mod opening;
 mod restarting;
 mod storing;
@@ -60,6 +62,10 @@ pub(crate) struct World {
     in_flight: Option<(Commit, Batch)>,
     failed: Option<Batch>,
     hold_reads: bool,
+    /// Sessions that were told that they are live.
+    live: BTreeSet<usize>,
+    /// What the host holds for those that read slowly.
+    outboxes: BTreeMap<usize, Outbox>,
     script: Script,
     /// The questions of hooks, in their order.
     questions: Vec<Ticket>,
@@ -94,6 +100,8 @@ impl World {
             in_flight: None,
             failed: None,
             hold_reads: false,
+            live: BTreeSet::new(),
+            outboxes: BTreeMap::new(),
             script,
             questions: Vec::new(),
             faults: 0,
@@ -117,6 +125,7 @@ impl World {
     /// Ends a run: everything that waits is told.
     pub(crate) fn finish(&mut self) -> Checked {
         self.commit()?;
+        self.let_all_catch_up()?;
         self.settle()?;
         (0..PEERS).try_for_each(|peer| self.compare_unread(peer))
     }
@@ -150,6 +159,14 @@ impl World {
                 Ok(())
             }
             Command::Resolve { which, verdict, choice, allows } => self.resolve(*which, verdict, choice, *allows),
+            Command::Narrow { session, room } => {
+                self.narrow(*session, *room);
+                Ok(())
+            }
+            Command::ReadOn(which) => {
+                self.read_on(*which);
+                Ok(())
+            }
             Command::Commit => self.commit(),
             Command::Begin => {
                 self.begin();

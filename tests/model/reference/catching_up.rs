@@ -209,4 +209,17 @@ impl Model {
             }
         }
     }
+    /// The conversation of a message that is to be heard.
+    pub(crate) fn place_of(&self, what: &What) -> Option<usize> {
+        let What::Message { message, .. } = what else { return None };
+        self.messages[*message].conversation
+    }
+
+    /// Whether a message that a session was to hear is still there for it.
+    pub(crate) fn is_still_to_be_heard(&self, session: usize, what: &What) -> bool {
+        let What::Message { message, .. } = what else { return true };
+        let (Some(at), false) = (self.messages[*message].conversation, self.is_deleted(*message)) else { return false };
+        let held = &self.conversations[at];
+        !held.gone && held.members.contains_key(&self.sessions[session].peer)
+    }
 }

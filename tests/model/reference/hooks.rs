@@ -106,10 +106,18 @@ impl Model {
         self.hooks.parked.iter().filter(is_of).count()
     }
 
-    /// Whether a message with this token waits for its hook that nobody will store, or perhaps nobody.
-    pub(crate) fn is_waiting_unstored(&self, peer: Peer, token: u8) -> bool {
-        let is_it = |parked: &Parked| matches!(&parked.waits, Waits::Send { actor, send, .. } if actor.peer == peer && send.token == Some(token) && (send.transient || self.is_to_room(send)));
-        self.hooks.parked.iter().any(is_it)
+    /// Whether a message waits that has the token of this one, and one of the two may be stored by nobody.
+    pub(crate) fn repeats_unstored(&self, peer: Peer, send: &SendRequest) -> bool {
+        let parked = self.hooks.parked.iter().filter_map(|parked| match &parked.waits {
+            Waits::Send { actor, send, .. } => Some((actor, send)),
+            Waits::Push { .. } | Waits::Open { .. } => None,
+        });
+        let behind = self.hooks.behind.values().flatten().map(|(actor, send)| (actor, send));
+        let is_unstored = |send: &SendRequest| send.transient || self.is_to_room(send);
+        let repeats = |(actor, held): (&Actor, &SendRequest)| {
+            actor.peer == peer && held.token == send.token && (is_unstored(send) || is_unstored(held))
+        };
+        send.token.is_some() && parked.chain(behind).any(repeats)
     }
 
     fn is_to_room(&self, send: &SendRequest) -> bool {

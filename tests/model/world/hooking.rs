@@ -8,7 +8,7 @@ use switchboard::{
 
 use crate::command::{Choice, Command, Moods, Verdict, left_out};
 use crate::ids::Ids;
-use crate::reference::{Question, SendTo, State, Waits};
+use crate::reference::{Question, SendRequest, SendTo, State, Waits};
 
 use super::{Checked, START, World, same};
 
@@ -171,12 +171,11 @@ impl World {
     }
 
     /// Whether a send does what [`left_out`] says.
-    pub(super) fn is_send_left_out(&self, me: u8, to: &SendTo, token: Option<u8>) -> bool {
-        let repeats = token.is_some_and(|token| self.model.is_waiting_unstored(me, token));
-        let overtakes = match to {
+    pub(super) fn is_send_left_out(&self, me: u8, send: &SendRequest) -> bool {
+        let overtakes = match &send.to {
             SendTo::Peers(peers) => self.model.may_overtake(me, &peers.iter().copied().chain([me]).collect()),
             SendTo::Conversation(_) => false,
         };
-        !left_out::TRANSIENT_RETRIES && repeats || !left_out::FIRST_MESSAGES && overtakes
+        !left_out::TRANSIENT_RETRIES && self.model.repeats_unstored(me, send) || !left_out::FIRST_MESSAGES && overtakes
     }
 }

@@ -69,6 +69,8 @@ impl World {
         self.by_ref.retain(|_, held| *held != session);
         self.by_ref.insert(reference_of(id), session);
         self.queues.remove(&Ear::Session(session));
+        self.outboxes.remove(&session);
+        self.live.remove(&session);
     }
 
     /// The text of a token, and which session it resumes.

@@ -44,9 +44,12 @@ impl World {
         }
         self.trace.push(format!("[{}] crash, power {power}", self.model.now - START));
         // The last write may have reached the store although nobody ever heard of it.
-        let written = self.in_flight.take().filter(|_| power).map(|(commit, batch)| {
-            let _: switchboard::Committed = commit.run();
-            batch
+        // It may also have been there since an attempt that failed.
+        let written = self.in_flight.take().and_then(|(commit, batch)| {
+            if power {
+                let _: switchboard::Committed = commit.run();
+            }
+            (power || batch.stored).then_some(batch)
         });
         let stored = written.or_else(|| self.failed.take().filter(|batch| batch.stored));
         let lossless = stored.is_some() || !power;
@@ -76,6 +79,8 @@ impl World {
         self.handles.truncate(self.model.sessions.len());
         self.used_tokens.extend(self.handles.iter_mut().map(|handle| std::mem::take(&mut handle.token)));
         self.queues.clear();
+        self.outboxes.clear();
+        self.live.clear();
         self.by_ref.clear();
         self.tickets.clear();
         self.seen.clear();
