@@ -246,6 +246,10 @@ impl Engine {
         if self.parked.join(actor, token) {
             return true;
         }
+        if let Some(accepted) = self.peers[actor.peer].transient_answer(token).cloned() {
+            self.reply_now(actor, Ok(Reply::Accepted(accepted)));
+            return true;
+        }
         let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
         let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
         let conversation = &self.conversations[slot];
@@ -524,6 +528,9 @@ impl Engine {
             timestamp: message.timestamp,
             changed: outgoing.changed.then(|| message.content.clone()),
         };
+        if let Some(token) = draft.retry_token.clone().filter(|_| draft.transient) {
+            self.peers[actor.peer].note_transient(token, accepted.clone());
+        }
         if draft.transient || is_room {
             self.reply_now(actor, Ok(Reply::Accepted(accepted)));
         } else {
