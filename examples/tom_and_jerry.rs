@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use switchboard::store::memory::MemoryStore;
 use switchboard::{
-    Answer, Config, ConversationInfo, Create, Credentials, Draft, Hooks, Hub, HubConfig, MembershipChange, Open,
-    PeerId, Reply, Request, SessionHandle, Shape, SignIn, Ticket, Update,
+    Answer, Config, ConversationInfo, Create, Credentials, Draft, Hooks, Hub, HubConfig, Interests, Login,
+    MembershipChange, Open, PeerId, Reply, Request, SessionHandle, Shape, SignIn, Ticket, Update,
 };
 
 /// Long enough for anything in one process.
@@ -24,8 +24,14 @@ struct Accounts;
 
 impl Hooks for Accounts {
     /// Who signs in with an account's token needs no signature.
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
-        Answer::Now(login.peer.as_str() == "Tom" && login.account_token == "cat!@#123")
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<Login> {
+        let knows = login.peer.as_str() == "Tom" && login.account_token == "cat!@#123";
+        Answer::Now(if knows { Login::admit() } else { Login::refuse() })
+    }
+
+    /// It has no say in messages.
+    fn interests(&self) -> Interests {
+        Interests::default()
     }
 }
 

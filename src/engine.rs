@@ -14,7 +14,8 @@ use crate::config::{Config, ConfigError};
 use crate::filter::WordFilter;
 use crate::gate::Gate;
 use crate::hooks::Hooks;
-use crate::id::Ticket;
+use crate::id::{PeerId, Ticket};
+use crate::message::Draft;
 use crate::output::SessionRef;
 use crate::signature::{KeyError, Keys, Nonces, Verifier};
 use crate::state::accepted::Index;
@@ -116,6 +117,8 @@ pub struct Engine {
     gated: VecDeque<Gated>,
     /// Copies of a peer's own messages for its other sessions, by conversation and number, until they are durable.
     copies: Vec<(SessionRef, u32, u64)>,
+    /// What hooks want said once the verb that asked them has ended, and in whose name.
+    also: Vec<(PeerId, Draft)>,
     /// Gated replies that were answered early.
     answered: FxHashSet<Ticket>,
     /// Former members whose rows go in time, by when they left.
@@ -190,6 +193,7 @@ impl Engine {
             round_position: 0,
             gated: VecDeque::new(),
             copies: Vec::new(),
+            also: Vec::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
             trim_next: 0,

@@ -58,6 +58,9 @@ pub enum Error {
     /// wants done it returns, or has another thread do without waiting for it.
     #[error("called from inside a hook")]
     InsideHook,
+    /// A deferred answer is to another kind of question than was asked (4200). The question stays open.
+    #[error("answer to another question")]
+    WrongAnswer,
     /// An internal fault (4200).
     #[error("internal error")]
     Internal,
@@ -149,7 +152,12 @@ impl Error {
             Self::TokenExpired => 4112,
             Self::Unparseable => 4114,
             Self::KickedByApp => 4115,
-            Self::Closed | Self::InsideHook | Self::Internal | Self::StoreUnavailable | Self::MayBeStored => 4200,
+            Self::Closed
+            | Self::InsideHook
+            | Self::WrongAnswer
+            | Self::Internal
+            | Self::StoreUnavailable
+            | Self::MayBeStored => 4200,
             Self::ConversationSignatureFailed => 4302,
             Self::ConversationFull => 4304,
             Self::WrongConversationKind => 4314,
@@ -175,6 +183,7 @@ impl Error {
             | Self::ConversationSignatureFailed => Advice::SignIn,
             Self::InvalidPeerId
             | Self::InsideHook
+            | Self::WrongAnswer
             | Self::TooLong { .. }
             | Self::Unparseable
             | Self::WrongConversationKind

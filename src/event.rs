@@ -69,6 +69,13 @@ pub enum Event {
         /// What happened.
         fault: HookFault,
     },
+    /// A message that a hook wanted sent beside another ([`Verdict::also`](crate::Verdict::also)) was refused.
+    AlsoRefused {
+        /// In whose name.
+        from: PeerId,
+        /// Why.
+        error: Error,
+    },
     /// A signature was refused. The public error names no cause; this does.
     SignatureRefused {
         /// Who asked.

@@ -80,10 +80,13 @@ mod inside;
 mod machine_tests;
 mod outbox;
 mod ready;
+#[cfg(all(test, schedules))]
+mod schedules;
 mod shared;
 mod slots;
 mod stall;
 mod supervised;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod threads;

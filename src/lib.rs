@@ -94,7 +94,8 @@ pub use engine::{Commit, Committed, Engine, Metrics, Read, ReadDone, StartError}
 pub use error::{Advice, Error};
 pub use event::{Event, HookFault, Measure, OfflineReason};
 pub use hooks::{
-    Answer, Hooks, Interests, MessageReceived, NoHooks, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
+    Also, Answer, Hook, Hooks, Interests, Login, MessageReceived, NoHooks, PushChoice, Question, ReceiversOffline,
+    Resolution, SignIn, Verdict,
 };
 pub use hub::{DrainState, Hub, HubConfig, SessionHandle, WeakHub};
 pub use id::{ConversationId, DeviceId, IdError, MessageId, PeerId, ResumeToken, RetryToken, SessionId, Tag, Ticket};

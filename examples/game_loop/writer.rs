@@ -17,7 +17,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 
 enum Job {
     Commit(Commit),
-    Read(Read),
+    Read(Box<Read>),
 }
 
 /// A job that is done.
@@ -48,7 +48,7 @@ impl Writer {
     /// Takes what waits for the disk out of the engine.
     pub(crate) fn take_from(&mut self, engine: &mut Engine) -> Result<(), Box<dyn Error>> {
         while let Some(read) = engine.begin_read() {
-            self.hand_over(Job::Read(read))?;
+            self.hand_over(Job::Read(Box::new(read)))?;
         }
         // None while another is under way: what is staged meanwhile goes out together, after it.
         engine.begin_commit().map_or(Ok(()), |commit| self.hand_over(Job::Commit(commit)))

@@ -4,18 +4,18 @@ use super::wire::{Address, Asked, Serial};
 use crate::id::{PeerId, SessionId};
 use crate::request::{Open, Request};
 
-/// What the host is to do, from [`Connection::poll_action`].
+/// What the host is to do, from [`Connection::poll_action`](super::Connection::poll_action).
 #[derive(Debug, PartialEq)]
 #[must_use]
 pub enum Action {
-    /// Open a session: call [`Engine::open`](crate::Engine::open), then [`Connection::opened`] with the key.
+    /// Open a session: call [`Engine::open`](crate::Engine::open), then [`Connection::opened`](super::Connection::opened) with the key.
     Open {
         /// Names the action in its answer.
         key: Key,
         /// Who wants what.
         open: Open,
     },
-    /// Ask for something: call [`Engine::request`](crate::Engine::request), then [`Connection::answered`] with the key.
+    /// Ask for something: call [`Engine::request`](crate::Engine::request), then [`Connection::answered`](super::Connection::answered) with the key.
     Request {
         /// Names the action in its answer.
         key: Key,

@@ -118,7 +118,7 @@ impl House {
         if let Request::Send(draft) = &mut request
             && !draft.transient
         {
-            draft.retry_token = self.ledger.retry_token(choices);
+            draft.retry_token = Ledger::retry_token(choices);
         }
         // A refusal is an answer too.
         let _: Result<Ticket, Error> = self.guests[at].handle.request(request);

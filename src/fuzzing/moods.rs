@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::hooks::{Answer, Hooks, MessageReceived, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict};
+use crate::hooks::{
+    Answer, Hooks, Interests, Login, MessageReceived, PushChoice, ReceiversOffline, Resolution, SignIn, Verdict,
+};
 use crate::{Content, PeerId, Ticket};
 
 use super::Choices;
@@ -118,7 +120,7 @@ impl State {
 pub(super) struct MoodyHooks(pub(super) Script);
 
 impl MoodyHooks {
-    fn ask<T>(&self, ticket: Ticket, text: Option<&str>, now: impl FnOnce(&mut State, &Mood) -> T) -> Answer<T> {
+    fn answer<T>(&self, ticket: Ticket, text: Option<&str>, now: impl FnOnce(&mut State, &Mood) -> T) -> Answer<T> {
         let mut state = self.0.0.lock();
         match state.mood.clone() {
             Mood::Default => Answer::Default,
@@ -138,18 +140,22 @@ impl MoodyHooks {
 impl Hooks for MoodyHooks {
     fn message_received(&mut self, message: &MessageReceived<'_>) -> Answer<Verdict> {
         let text = message.content.as_text().unwrap_or_default();
-        self.ask(message.ticket, Some(text), |state, mood| state.verdict(mood, text))
+        self.answer(message.ticket, Some(text), |state, mood| state.verdict(mood, text))
     }
 
     fn receivers_offline(&mut self, message: &ReceiversOffline<'_>) -> Answer<PushChoice> {
-        self.ask(message.ticket, None, |_, mood| match mood {
+        self.answer(message.ticket, None, |_, mood| match mood {
             Mood::Narrow(only) => PushChoice { offline: Some(only.clone()), ..PushChoice::default() },
             Mood::TooLong => PushChoice { text: Some("x".repeat(6_000)), ..PushChoice::default() },
             _ => PushChoice { skip: true, ..PushChoice::default() },
         })
     }
 
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
-        self.ask(login.ticket, None, |_, _| true)
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<Login> {
+        self.answer(login.ticket, None, |_, _| Login::admit())
+    }
+
+    fn interests(&self) -> Interests {
+        Interests::ALL
     }
 }

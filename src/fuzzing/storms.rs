@@ -142,7 +142,7 @@ impl Storm {
                 if let Request::Send(draft) = &mut request
                     && !draft.transient
                 {
-                    draft.retry_token = self.ledger.retry_token(choices);
+                    draft.retry_token = Ledger::retry_token(choices);
                 }
                 // A refusal is an answer too.
                 let _: Result<Ticket, Error> = self.engine.request(session, request, self.now);

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -11,6 +10,7 @@ use super::outbox::{Bounds, DrainState, Outbox, weigh};
 use super::ready::{ReadySignal, Wake};
 use super::slots::Slots;
 use super::supervised::HookCall;
+use super::sync::{MutexGuard, Thread};
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::SessionId;
@@ -168,7 +168,7 @@ impl Post {
     }
 
     /// The outbox of a session that is, or was, at its place.
-    pub(crate) fn outbox(&self, session: SessionId) -> Option<parking_lot::MutexGuard<'_, Outbox>> {
+    pub(crate) fn outbox(&self, session: SessionId) -> Option<MutexGuard<'_, Outbox>> {
         if self.identity.get() != Some(&(session.node, session.epoch)) {
             return None;
         }
@@ -206,7 +206,7 @@ impl Post {
         let waiting = self.outbox(session).and_then(|mut outbox| outbox.detach(session.generation));
         let open = waiting.is_some();
         woken.extend(waiting.into_iter().flatten());
-        woken.iter().for_each(Thread::unpark);
+        woken.iter().for_each(|thread| thread.unpark());
         open
     }
 

@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::Thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use dashmap::DashMap;
 
 use super::outbox::{DrainState, Leftover};
+use super::sync::{Mutex, Thread};
 use crate::id::SessionId;
 use crate::time::Timestamp;
 use crate::update::Update;
@@ -22,14 +21,9 @@ const KEPT_FOR: Duration = Duration::from_secs(15);
 /// given away finds its former tenant here.
 #[derive(Debug, Default)]
 pub(crate) struct Farewells {
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    ends: FxHashMap<SessionId, Farewell>,
+    ends: DashMap<SessionId, Farewell>,
     /// All that were kept lately, by the time until which they are, those read meanwhile among them.
-    until: VecDeque<(Timestamp, SessionId)>,
+    until: Mutex<VecDeque<(Timestamp, SessionId)>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,16 +42,16 @@ impl Farewells {
         if over && last.is_none() {
             return waiting;
         }
-        let mut kept = self.kept.lock();
-        let mut woken = kept.drop_old(now);
+        let mut until = self.until.lock();
+        let mut woken = self.drop_old(&mut until, now);
         let waiting = if over {
             woken.extend(waiting);
             Vec::new()
         } else {
             waiting
         };
-        kept.ends.insert(session, Farewell { last, over, waiting });
-        kept.until.push_back((now + KEPT_FOR, session));
+        self.ends.insert(session, Farewell { last, over, waiting });
+        until.push_back((now + KEPT_FOR, session));
         woken
     }
 
@@ -70,8 +64,7 @@ impl Farewells {
         over: bool,
         wakes: &mut Vec<Thread>,
     ) -> bool {
-        let mut kept = self.kept.lock();
-        let Some(farewell) = kept.ends.get_mut(&session).filter(|farewell| !farewell.over) else { return false };
+        let Some(mut farewell) = self.ends.get_mut(&session).filter(|farewell| !farewell.over) else { return false };
         farewell.last = update.cloned().or_else(|| farewell.last.take());
         farewell.over = over;
         if over {
@@ -82,18 +75,17 @@ impl Farewells {
 
     /// Moves the end of a session that has lost its place to `out`.
     pub(crate) fn drain(&self, session: SessionId, out: &mut Vec<Arc<Update>>) -> DrainState {
-        let mut kept = self.kept.lock();
-        if kept.ends.get(&session).is_some_and(|farewell| !farewell.over) {
+        let read = self.ends.remove_if(&session, |_, farewell| farewell.over);
+        if read.is_none() && self.ends.contains_key(&session) {
             return DrainState::Empty;
         }
-        out.extend(kept.ends.remove(&session).and_then(|farewell| farewell.last));
+        out.extend(read.and_then(|(_, farewell)| farewell.last));
         DrainState::Closed
     }
 
     /// Whether a session that has lost its place has its end to read, or none; if not, `thread` is woken when it has.
     pub(crate) fn wait(&self, session: SessionId, thread: Thread) -> bool {
-        let mut kept = self.kept.lock();
-        let Some(farewell) = kept.ends.get_mut(&session).filter(|farewell| !farewell.over) else { return true };
+        let Some(mut farewell) = self.ends.get_mut(&session).filter(|farewell| !farewell.over) else { return true };
         farewell.waiting.retain(|waiting| waiting.id() != thread.id());
         farewell.waiting.push(thread);
         false
@@ -101,25 +93,24 @@ impl Farewells {
 
     /// The thread waits for a session's end no longer.
     pub(crate) fn forget_waiting(&self, session: SessionId, thread: &Thread) {
-        if let Some(farewell) = self.kept.lock().ends.get_mut(&session) {
+        if let Some(mut farewell) = self.ends.get_mut(&session) {
             farewell.waiting.retain(|waiting| waiting.id() != thread.id());
         }
     }
 
     /// Nobody will read a session's end. Returns who was waiting for it.
     pub(crate) fn forget(&self, session: SessionId) -> Vec<Thread> {
-        self.kept.lock().ends.remove(&session).map(|farewell| farewell.waiting).unwrap_or_default()
+        self.ends.remove(&session).map(|(_, farewell)| farewell.waiting).unwrap_or_default()
     }
 
     /// The hub ends: nothing follows for anybody. Returns the sessions that have to be announced.
     pub(crate) fn finish(&self, last: &Arc<Update>, wakes: &mut Vec<Thread>) -> Vec<SessionId> {
-        let mut kept = self.kept.lock();
         let mut ended: Vec<SessionId> = Vec::new();
-        for (session, farewell) in kept.ends.iter_mut().filter(|(_, farewell)| !farewell.over) {
+        for mut farewell in self.ends.iter_mut().filter(|farewell| !farewell.over) {
             farewell.last.get_or_insert_with(|| Arc::clone(last));
             farewell.over = true;
             wakes.append(&mut farewell.waiting);
-            ended.push(*session);
+            ended.push(*farewell.key());
         }
         ended.sort_unstable();
         ended
@@ -127,28 +118,23 @@ impl Farewells {
 
     /// Lets go of what was kept for long enough. Returns who was waiting for it.
     pub(crate) fn sweep(&self, now: Timestamp) -> Vec<Thread> {
-        self.kept.lock().drop_old(now)
+        self.drop_old(&mut self.until.lock(), now)
     }
-}
 
-impl Kept {
     /// Drops what is old, or too much with one more.
-    fn drop_old(&mut self, now: Timestamp) -> Vec<Thread> {
+    fn drop_old(&self, until: &mut VecDeque<(Timestamp, SessionId)>, now: Timestamp) -> Vec<Thread> {
         let mut waiting = Vec::new();
-        while let Some((_, session)) = self.until.front().copied().filter(|(until, _)| self.must_go(*until, now)) {
-            self.until.pop_front();
-            waiting.extend(self.ends.remove(&session).into_iter().flat_map(|farewell| farewell.waiting));
+        while until.len() >= KEPT_MAX || until.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, session)) = until.pop_front() else { break };
+            waiting.extend(self.ends.remove(&session).into_iter().flat_map(|(_, farewell)| farewell.waiting));
         }
         waiting
-    }
-
-    fn must_go(&self, until: Timestamp, now: Timestamp) -> bool {
-        until <= now || self.until.len() >= KEPT_MAX
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sync::thread;
     use super::*;
     use crate::error::Error;
 
@@ -170,11 +156,11 @@ mod tests {
         let (mut out, mut wakes) = (Vec::new(), Vec::new());
         farewells.keep(session(1), Leftover::default(), Timestamp::ZERO);
         assert_eq!(farewells.drain(session(1), &mut out), DrainState::Empty);
-        assert!(!farewells.wait(session(1), std::thread::current()));
+        assert!(!farewells.wait(session(1), thread::current()));
         assert!(farewells.arrive(session(1), Some(&end()), true, &mut wakes));
         assert_eq!(wakes.len(), 1);
         assert!(!farewells.arrive(session(1), None, true, &mut wakes), "nothing follows the end");
-        assert!(farewells.wait(session(1), std::thread::current()));
+        assert!(farewells.wait(session(1), thread::current()));
         assert_eq!(farewells.drain(session(1), &mut out), DrainState::Closed);
         assert_eq!(out, [end()]);
         assert_eq!(farewells.drain(session(1), &mut out), DrainState::Closed);
@@ -195,7 +181,7 @@ mod tests {
         farewells.drain(session(1), &mut out);
         assert_eq!(out.len(), 1);
         (0..20_000).for_each(|slot| drop(farewells.keep(session(slot), unread(), at(20_000))));
-        assert_eq!(farewells.kept.lock().ends.len(), KEPT_MAX);
+        assert_eq!(farewells.ends.len(), KEPT_MAX);
         farewells.drain(session(19_999), &mut out);
         assert_eq!(out.len(), 2, "the newest are kept");
     }

@@ -15,7 +15,7 @@ use super::{Commits, DrainState, Hub, HubClock, HubConfig, ManualClock, SessionH
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Event, HookFault};
-use crate::hooks::{Answer, Hooks, Interests, MessageReceived, NoHooks, Resolution, Verdict};
+use crate::hooks::{Also, Answer, Hooks, Interests, MessageReceived, NoHooks, Question, Resolution, Verdict};
 use crate::id::ResumeToken;
 use crate::id::{ConversationId, SessionId, Ticket};
 use crate::message::Draft;
@@ -185,6 +185,9 @@ struct Knows {
 impl Hooks for Knows {
     fn message_received(&mut self, message: &MessageReceived<'_>) -> Answer<Verdict> {
         (self.act)(&self.hub, message)
+    }
+    fn interests(&self) -> Interests {
+        Interests::ALL
     }
 }
 
@@ -410,6 +413,93 @@ fn a_hub_without_hooks_is_asked_nothing() {
             hears(&bob, "hello");
             assert_eq!(count.load(Ordering::SeqCst), asked);
         }
+    }
+}
+
+fn also(from: Option<&str>, to: &str, text: &str) -> Also {
+    Also { from: from.map(peer), draft: Draft::to_peer(peer(to), text) }
+}
+
+fn verdict(also: Vec<Also>) -> Verdict {
+    Verdict { also, ..Verdict::default() }
+}
+
+fn faults(hub: &Hub) -> Vec<HookFault> {
+    let fault = |event| match event {
+        Event::HookFault { hook: "message_received", fault } => Some(fault),
+        _ => None,
+    };
+    hub.events().try_iter().filter_map(fault).collect()
+}
+
+/// A hook that wanted to answer its sender had no way but to call its hub, which hung.
+#[test]
+fn what_a_hook_wants_said_is_sent_once_the_verb_has_ended() {
+    let (_store, hub) = with_hook(with(Commits::Inline), |_, message| match message.content.as_text() {
+        Some("both") => {
+            Answer::Now(verdict(vec![also(None, "bob", "from alice too"), also(Some("bot"), "alice", "from the bot")]))
+        }
+        Some("drop") => Answer::Now(Verdict { drop: true, ..verdict(vec![also(Some("bot"), "alice", "dropped")]) }),
+        Some("later") => Answer::Defer,
+        Some("many") => Answer::Now(verdict(vec![also(None, "bob", "one of many"); 17])),
+        Some("bad") => Answer::Now(verdict(vec![also(None, "bob", &"x".repeat(9_999))])),
+        Some("nest" | "nested") => Answer::Now(verdict(vec![also(None, "bob", "nested")])),
+        _ => Answer::Default,
+    });
+    let (alice, bob) = (open(&hub, "alice"), open(&hub, "bob"));
+    let say = |text: &str| alice.send(Draft::to_peer(peer("bob"), text)).unwrap();
+    let heard = |session: &SessionHandle| texts(&read(session));
+    assert!(answer(&alice, say("both")).is_ok());
+    assert_eq!(heard(&bob), ["both", "from alice too"]);
+    assert!(heard(&alice).ends_with(&["from the bot".to_owned()]));
+    assert_eq!(alice.send(Draft::to_peer(peer("bob"), "drop")), Err(Error::MessageRejected));
+    assert_eq!((heard(&bob), heard(&alice)), (vec![], vec!["dropped".to_owned()]));
+    let later = say("later");
+    hub.resolve(later, Resolution::Message(verdict(vec![also(Some("bot"), "bob", "even later")]))).unwrap();
+    assert_eq!(heard(&bob), ["later", "even later"]);
+    assert_eq!(faults(&hub), []);
+    say("many");
+    assert_eq!((heard(&bob), faults(&hub)), (vec!["many".to_owned()], vec![HookFault::Invalid]));
+    say("nest");
+    assert_eq!(heard(&bob), ["nest", "nested"]);
+    assert_eq!(faults(&hub), [HookFault::Invalid], "what a hook says does not say more");
+    say("bad");
+    assert_eq!(heard(&bob), ["bad"]);
+    let refused = |event: &Event| matches!(event, Event::AlsoRefused { error: Error::TooLong { .. }, .. });
+    assert!(is_told(&hub, refused));
+}
+
+/// The answer to a push's question let a message go that nobody had judged.
+#[test]
+fn an_answer_to_another_question_is_none() {
+    struct Confused(bool);
+    impl Hooks for Confused {
+        fn ask(&mut self, _: Question<'_>) -> Answer<Resolution> {
+            Answer::Now(Resolution::SignIn(crate::hooks::Login::admit()))
+        }
+        fn interests(&self) -> Interests {
+            assert!(!self.0, "a hook that cannot say what it wants");
+            Interests::ALL
+        }
+    }
+    let (_store, hub) = with_hook(with(Commits::Inline), |_, _| Answer::Defer);
+    let (alice, bob) = (open(&hub, "alice"), open(&hub, "bob"));
+    let ticket = send(&alice, "bob", "hello");
+    for wrong in [Resolution::Push(crate::PushChoice::default()), Resolution::SignIn(crate::hooks::Login::admit())] {
+        assert_eq!(hub.resolve(ticket, wrong), Err(Error::WrongAnswer));
+    }
+    assert!(read(&bob).iter().all(|update| !matches!(**update, Update::Message { .. })));
+    hub.resolve(ticket, Resolution::Message(Verdict::default())).unwrap();
+    hears(&bob, "hello");
+    assert_eq!(hub.resolve(ticket, Resolution::Default), Err(Error::no_target()));
+    for (fail_closed, panics) in [(false, false), (true, false), (false, true)] {
+        let config = Config { hooks_fail_closed: fail_closed, ..Config::default() };
+        let store = Arc::new(MemoryStore::new());
+        let hub = Hub::start(config, store, Box::new(Confused(panics)), [7; 32], HubConfig::default()).unwrap();
+        let (alice, _bob) = (open(&hub, "alice"), open(&hub, "bob"));
+        let sent = alice.send(Draft::to_peer(peer("bob"), "hello"));
+        assert_eq!(sent.err(), fail_closed.then_some(Error::MessageRejected));
+        assert_eq!(faults(&hub), [HookFault::Invalid]);
     }
 }
 

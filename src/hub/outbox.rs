@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::Thread;
 
+use super::sync::Thread;
 use crate::conversation::{ConversationInfo, attributes_bytes};
 use crate::error::Error;
 use crate::message::{Content, Message};
@@ -138,9 +138,12 @@ impl Outbox {
         self.generation = generation;
         self.standing = Standing::Live;
         self.replies = 1;
+        let last = former.ring.back().filter(|last| is_reply(last)).cloned();
+        // Its last words may be here, and its close on the way.
+        let has_end = last.as_ref().is_some_and(|last| matches!(**last, Update::Closed { .. }));
         let left = Leftover {
-            last: former.ring.back().filter(|last| former.closed && is_reply(last)).cloned(),
-            over: former.closed || former.standing == Standing::Vacant,
+            last,
+            over: has_end || former.closed || former.standing == Standing::Vacant,
             waiting: former.rare.map(|rare| rare.waiting).unwrap_or_default(),
         };
         (former.generation, left)
@@ -896,6 +899,9 @@ mod tests {
         outbox.logged(1);
         let (_, leftover) = outbox.0.attach(2);
         assert!(!leftover.over && leftover.last.is_none());
+        outbox.0.push(2, &closed(), Class::Reply, 256, &BOUNDS);
+        let (_, leftover) = outbox.0.attach(2);
+        assert!(leftover.over && leftover.last.is_some(), "its close may still be on the way");
         assert!(outbox.0.detach(2).is_some());
         assert!(outbox.0.attach(3).1.over, "whose host has left it, needs no end");
     }

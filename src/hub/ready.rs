@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::Mutex;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::supervised::HookCall;
+use super::sync::{Mutex, Token};
 use crate::id::SessionId;
 
 /// Names held before a host that never takes them makes them be counted once each.
@@ -28,8 +28,7 @@ const COMPACT_FROM: usize = 1_024;
 pub struct ReadySignal {
     state: Mutex<State>,
     /// One token while there is something to take: what blocks, and what a `select!` can wait for.
-    token: Sender<()>,
-    tokens: Receiver<()>,
+    token: Token,
     /// Whoever is inside a hook is not made to wait: nothing comes before it returns.
     hook: Arc<HookCall>,
 }
@@ -52,9 +51,8 @@ pub(crate) struct Wake {
 
 impl ReadySignal {
     pub(crate) fn new(hook: Arc<HookCall>) -> Self {
-        let (token, tokens) = bounded(1);
         let state = State { compact_at: COMPACT_FROM, ..State::default() };
-        Self { state: Mutex::new(state), token, tokens, hook }
+        Self { state: Mutex::new(state), token: Token::new(), hook }
     }
 
     /// Adds the names in `list` and empties it.
@@ -80,8 +78,7 @@ impl ReadySignal {
     /// Wakes who is to be woken; no lock may be held.
     pub(crate) fn wake(&self, wake: Wake) {
         if wake.token {
-            // A token that is still there does as well.
-            let _ = self.token.try_send(());
+            self.token.put();
         }
         for waker in wake.wakers {
             // The host's code: its panic is not the hub's end.
@@ -128,8 +125,7 @@ impl ReadySignal {
             if self.hook.inside.is_here() {
                 return None;
             }
-            // The sender lives as long as `self`.
-            let _ = self.tokens.recv();
+            self.token.take();
         }
     }
 
@@ -148,24 +144,27 @@ impl ReadySignal {
                 return Err(RecvTimeoutError::Timeout);
             }
             match until {
-                Some(until) => self.tokens.recv_deadline(until)?,
-                None => self.tokens.recv().map_err(|_| RecvTimeoutError::Disconnected)?,
+                Some(until) => self.token.take_until(until)?,
+                None => self.token.take(),
             }
         }
     }
 
     /// What there is; the inner `None` is the end.
     fn look(&self) -> Option<Option<Vec<SessionId>>> {
-        let list = self.try_take();
+        // In one look: what is announced between two, and then closed, would be taken for nothing.
+        let (list, closed) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.sessions), state.closed)
+        };
         if !list.is_empty() {
             return Some(Some(list));
         }
-        if self.state.lock().closed {
+        if closed {
             // For whoever else waits.
-            let _ = self.token.try_send(());
-            return Some(None);
+            self.token.put();
         }
-        None
+        closed.then_some(None)
     }
 
     /// Takes what there is, or has the task woken when there is something. After the shutdown the list is empty.
@@ -189,7 +188,7 @@ impl ReadySignal {
     /// beside other channels. A token may be late: then there is nothing.
     #[must_use]
     pub const fn tokens(&self) -> &Receiver<()> {
-        &self.tokens
+        self.token.receiver()
     }
 }
 

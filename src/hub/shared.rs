@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::HubConfig;
@@ -14,6 +13,7 @@ use super::delivery::{Counters, Delivery, Post};
 use super::outbox::DrainState;
 use super::stall::{StallTimer, StallTimers};
 use super::supervised::HookCall;
+use super::sync::{Token, thread};
 use crate::engine::{Engine, Read, ReadDone};
 use crate::error::Error;
 use crate::event::Event;
@@ -59,24 +59,19 @@ enum Round {
 
 /// One thread waits, any number wake it; a wake-up before the wait is not lost.
 #[derive(Debug)]
-pub(crate) struct Signal {
-    sender: Sender<()>,
-    receiver: Receiver<()>,
-}
+pub(crate) struct Signal(Token);
 
 impl Signal {
     pub(crate) fn new() -> Self {
-        let (sender, receiver) = bounded(1);
-        Self { sender, receiver }
+        Self(Token::new())
     }
 
     pub(crate) fn wake(&self) {
-        // A token that is still there does as well.
-        let _ = self.sender.try_send(());
+        self.0.put();
     }
 
     pub(crate) fn wait(&self, timeout: Duration) {
-        let _ = self.receiver.recv_timeout(timeout);
+        self.0.take_within(timeout);
     }
 }
 
@@ -213,7 +208,7 @@ impl Shared {
         });
         self.after(engine, now);
         let (session, ticket, strangers) = opened?;
-        strangers.iter().for_each(Thread::unpark);
+        strangers.iter().for_each(|thread| thread.unpark());
         Ok((session, ticket))
     }
 

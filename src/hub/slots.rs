@@ -2,9 +2,8 @@
 
 use std::sync::OnceLock;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::outbox::Outbox;
+use super::sync::{Mutex, MutexGuard};
 
 /// Outboxes of one page: 16 KiB.
 const PAGE: usize = 256;

@@ -7,24 +7,21 @@ use std::time::Duration;
 use super::clock::HubClock;
 use super::inside::{Inside, Stay};
 use super::stall::StallTimer;
-use crate::hooks::{Answer, Hooks, Interests, MessageReceived, PushChoice, ReceiversOffline, SignIn, Verdict};
+use crate::hooks::{Answer, Hook, Hooks, Interests, Question, Resolution};
 use crate::time::Timestamp;
-
-/// The documented names of the hooks that are watched.
-const NAMES: [&str; 3] = ["message_received", "receivers_offline", "sign_in"];
 
 /// The call of a hook that is under way, if one is. Any thread may look at it, without a lock.
 #[derive(Debug, Default)]
 pub(crate) struct HookCall {
     pub(crate) inside: Inside,
     timer: StallTimer,
-    /// Which of [`NAMES`] it is, or was.
+    /// Which of [`Hook::ALL`] it is, or was.
     hook: AtomicU8,
 }
 
 impl HookCall {
-    fn begin(&self, hook: &'static str, now: Timestamp) -> Running<'_> {
-        let at = NAMES.iter().position(|name| *name == hook).unwrap_or_default();
+    fn begin(&self, hook: Hook, now: Timestamp) -> Running<'_> {
+        let at = Hook::ALL.iter().position(|known| *known == hook).unwrap_or_default();
         self.hook.store(u8::try_from(at).unwrap_or_default(), Ordering::Relaxed);
         self.timer.begin(now);
         Running { call: self, _stay: self.inside.enter() }
@@ -33,7 +30,8 @@ impl HookCall {
     /// The hook that has been running for longer than `after`; once a call.
     pub(crate) fn stalls(&self, after: Duration, now: Timestamp) -> Option<&'static str> {
         let stalls = self.timer.stalls(after, now);
-        NAMES.get(usize::from(self.hook.load(Ordering::Relaxed))).copied().filter(|_| stalls)
+        let hook = Hook::ALL.get(usize::from(self.hook.load(Ordering::Relaxed))).copied();
+        hook.filter(|_| stalls).map(Hook::as_str)
     }
 }
 
@@ -60,24 +58,12 @@ impl Supervised {
     pub(crate) fn new(hooks: Box<dyn Hooks>, call: Arc<HookCall>, clock: HubClock) -> Self {
         Self { hooks, call, clock }
     }
-
-    fn supervise<T>(&mut self, hook: &'static str, ask: impl FnOnce(&mut dyn Hooks) -> T) -> T {
-        let _running = self.call.begin(hook, self.clock.now());
-        ask(&mut *self.hooks)
-    }
 }
 
 impl Hooks for Supervised {
-    fn message_received(&mut self, message: &MessageReceived<'_>) -> Answer<Verdict> {
-        self.supervise("message_received", |hooks| hooks.message_received(message))
-    }
-
-    fn receivers_offline(&mut self, message: &ReceiversOffline<'_>) -> Answer<PushChoice> {
-        self.supervise("receivers_offline", |hooks| hooks.receivers_offline(message))
-    }
-
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
-        self.supervise("sign_in", |hooks| hooks.sign_in(login))
+    fn ask(&mut self, question: Question<'_>) -> Answer<Resolution> {
+        let _running = self.call.begin(question.hook(), self.clock.now());
+        self.hooks.ask(question)
     }
 
     fn interests(&self) -> Interests {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::delivery::{Delivery, Post};
 use super::outbox::{Bounds, DrainState};
+use super::sync;
 use crate::error::Error;
 use crate::id::{SessionId, Ticket};
 use crate::output::{Audience, Class, Deliver, Output, SessionRef};
@@ -114,7 +115,7 @@ fn an_end_that_comes_after_its_place_is_gone_is_waited_for() {
     post.attach(old, Timestamp::ZERO).unwrap();
     post.attach(new, Timestamp::ZERO).unwrap();
     assert_eq!(drain(&post, old), (Vec::new(), DrainState::Empty), "its end is still to come");
-    assert!(!post.wait(old, thread::current()));
+    assert!(!post.wait(old, sync::thread::current()));
     let mut delivery = Delivery::default();
     let end = Arc::new(Update::Closed { error: Some(Error::SessionConflict) });
     let audience = Audience::One(reference(old));
@@ -123,7 +124,7 @@ fn an_end_that_comes_after_its_place_is_gone_is_waited_for() {
     delivery.deliver_all(&post);
     delivery.announce(&post).run(&post);
     assert_eq!(post.ready.try_take(), [old]);
-    assert!(post.wait(old, thread::current()));
+    assert!(post.wait(old, sync::thread::current()));
     assert_eq!(drain(&post, old), (vec![end], DrainState::Closed));
     assert_eq!(drain(&post, new), (Vec::new(), DrainState::Empty));
 }
@@ -212,7 +213,7 @@ fn a_thread_that_waits_for_one_session_is_woken_by_it() {
         let waiter = scope.spawn(|| {
             let mut waits = 0;
             loop {
-                let ready = post.outbox(all[0]).unwrap().wait(1, thread::current());
+                let ready = post.outbox(all[0]).unwrap().wait(1, sync::thread::current());
                 if ready {
                     return waits;
                 }

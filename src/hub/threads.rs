@@ -204,7 +204,7 @@ fn turn(shared: &Shared) -> Duration {
         [engine.poll_timeout(), shared.retry_at()].into_iter().flatten().fold(latest, |least, due| least.min(due));
     shared.sleeps_until.store(until.as_millis(), Ordering::Relaxed);
     shared.pump(engine, now, ROUNDS_OF_THE_TIMER);
-    shared.post.farewells.sweep(now).iter().for_each(thread::Thread::unpark);
+    shared.post.farewells.sweep(now).iter().for_each(|thread| thread.unpark());
     until.since(shared.clock.now())
 }
 

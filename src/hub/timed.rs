@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::hooks::{Answer, Hooks, Interests, MessageReceived, PushChoice, ReceiversOffline, SignIn, Verdict};
+use crate::hooks::{Answer, Hooks, Interests, Question, Resolution};
 
 /// Measures each call of the hooks inside, so that the engine can report those over
 /// [`Config::hook_budget`](crate::Config::hook_budget).
@@ -18,16 +18,6 @@ impl Timed {
     pub fn new(hooks: Box<dyn Hooks>) -> Self {
         Self { hooks, last: None }
     }
-
-    #[expect(clippy::disallowed_methods, reason = "the hub measures what the engine cannot")]
-    fn measure<T>(&mut self, ask: impl FnOnce(&mut dyn Hooks) -> T) -> T {
-        // A hook that panics leaves no measure of an earlier call behind.
-        self.last = None;
-        let started = Instant::now();
-        let answer = ask(&mut *self.hooks);
-        self.last = Some(started.elapsed());
-        answer
-    }
 }
 
 impl fmt::Debug for Timed {
@@ -37,16 +27,14 @@ impl fmt::Debug for Timed {
 }
 
 impl Hooks for Timed {
-    fn message_received(&mut self, message: &MessageReceived<'_>) -> Answer<Verdict> {
-        self.measure(|hooks| hooks.message_received(message))
-    }
-
-    fn receivers_offline(&mut self, message: &ReceiversOffline<'_>) -> Answer<PushChoice> {
-        self.measure(|hooks| hooks.receivers_offline(message))
-    }
-
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
-        self.measure(|hooks| hooks.sign_in(login))
+    #[expect(clippy::disallowed_methods, reason = "the hub measures what the engine cannot")]
+    fn ask(&mut self, question: Question<'_>) -> Answer<Resolution> {
+        // A hook that panics leaves no measure of an earlier call behind.
+        self.last = None;
+        let started = Instant::now();
+        let answer = self.hooks.ask(question);
+        self.last = Some(started.elapsed());
+        answer
     }
 
     fn interests(&self) -> Interests {
@@ -61,13 +49,17 @@ impl Hooks for Timed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hooks::SignIn;
     use crate::id::{PeerId, Ticket};
 
     struct Slow;
     impl Hooks for Slow {
-        fn sign_in(&mut self, _: &SignIn<'_>) -> Answer<bool> {
+        fn sign_in(&mut self, _: &SignIn<'_>) -> Answer<crate::hooks::Login> {
             std::thread::sleep(Duration::from_millis(5));
-            Answer::Now(true)
+            Answer::Now(crate::hooks::Login::admit())
+        }
+        fn interests(&self) -> Interests {
+            Interests::default()
         }
     }
 
@@ -76,8 +68,8 @@ mod tests {
         let mut timed = Timed::new(Box::new(Slow));
         assert_eq!(timed.last_call(), None);
         let peer = PeerId::new("alice").unwrap();
-        let login = SignIn { ticket: Ticket(1), peer: &peer, account_token: "t", source_ip: None };
-        assert_eq!(timed.sign_in(&login), Answer::Now(true));
+        let login = SignIn { ticket: Ticket(1), peer: &peer, account_token: "t", watch: &[], source_ip: None };
+        assert_eq!(timed.ask(Question::SignIn(&login)), Answer::Now(Resolution::SignIn(crate::hooks::Login::admit())));
         assert!(timed.last_call().unwrap() >= Duration::from_millis(5));
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Actor {
     /// The asking session; `None` for the host.
     pub(crate) session: Option<SessionRef>,
     pub(crate) ticket: Ticket,
+    /// Whether a hook asks, beside what it was asked about.
+    pub(crate) by_hook: bool,
 }
 
 /// A reply that waits for the store.

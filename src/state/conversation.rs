@@ -311,6 +311,16 @@ impl Conversations {
         self.slots.len()
     }
 
+    /// The permanent number that the next conversation gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Gives no permanent number before this one.
+    pub(crate) fn number_from(&mut self, number: u64) {
+        self.next_number = self.next_number.max(number);
+    }
+
     pub(crate) fn find(&self, id: &ConversationId) -> Option<u32> {
         self.by_id.find(id.as_str(), |slot| self.slots[slot].id.as_str())
     }

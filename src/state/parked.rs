@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::hooks::Hook;
 use crate::id::{PeerId, RetryToken, Ticket};
 use crate::message::{Draft, Message};
 use crate::request::Open;
@@ -17,6 +18,17 @@ pub(crate) enum Command {
     Send { actor: Actor, draft: Draft, lane: Lane, also: Vec<Actor> },
     /// A push, for [`Hooks::receivers_offline`](crate::Hooks::receivers_offline). Its message is sent already.
     Push { message: Arc<Message>, own: Option<String>, away: Vec<u32> },
+}
+
+impl Command {
+    /// The hook whose answer it waits for.
+    pub(crate) const fn hook(&self) -> Hook {
+        match self {
+            Self::Open { .. } => Hook::SignIn,
+            Self::Send { .. } => Hook::MessageReceived,
+            Self::Push { .. } => Hook::ReceiversOffline,
+        }
+    }
 }
 
 /// In what a sender's messages keep their order.

@@ -1,10 +1,13 @@
 //! Peers: who there is, on which devices, and where each device has got to.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::cursor::Cursor;
-use crate::id::{DeviceId, PeerId};
+use crate::id::{DeviceId, PeerId, RetryToken};
+use crate::message::Accepted;
 use crate::slots::Slots;
 use crate::table::{KeyedTable, Keying};
 use crate::time::Timestamp;
@@ -55,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) queued: bool,
     /// Rows that what it has read takes in the store.
     pub(crate) read_pages: u64,
+    /// The answers to its newest transient messages that came with a retry token; seldom any.
+    sent_transient: Option<Box<VecDeque<(RetryToken, Accepted)>>>,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -75,8 +80,26 @@ impl Peer {
             dirty: false,
             queued: false,
             read_pages: 0,
+            sent_transient: None,
             pinned: 0,
         }
+    }
+
+    /// Tokens of transient messages that are remembered: some seconds of a busy sender.
+    const TRANSIENT_TOKENS_MAX: usize = 64;
+
+    /// Remembers the answer to a transient message by its token, while the peer is known: nothing of it is stored.
+    pub(crate) fn note_transient(&mut self, token: RetryToken, accepted: Accepted) {
+        let sent = self.sent_transient.get_or_insert_default();
+        if sent.len() == Self::TRANSIENT_TOKENS_MAX {
+            sent.pop_front();
+        }
+        sent.push_back((token, accepted));
+    }
+
+    /// The answer to a transient message that was sent with this token lately.
+    pub(crate) fn transient_answer(&self, token: &RetryToken) -> Option<&Accepted> {
+        self.sent_transient.iter().flat_map(|sent| sent.iter()).find(|(sent, _)| sent == token).map(|(_, to)| to)
     }
 
     /// Whether it has an open session.

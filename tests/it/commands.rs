@@ -24,8 +24,8 @@ use std::time::Duration;
 use switchboard::signature::Action;
 use switchboard::store::faulty::Failure;
 use switchboard::{
-    Bound, Config, Content, Create, Credentials, Draft, Error, Order, Page, PeerId, PushChoice, Request, Resolution,
-    RetryToken, Shape, Tag, Target, Verdict,
+    Bound, Config, Content, Create, Credentials, Draft, Error, Login, Order, Page, PeerId, PushChoice, Request,
+    Resolution, RetryToken, Shape, Tag, Target, Verdict,
 };
 
 use crate::hooks::Mood;
@@ -271,7 +271,7 @@ impl World {
         match hook {
             "message" => self.script.message(mood(answer, verdict)),
             "offline" => self.script.offline(mood(answer, push_choice)),
-            "sign-in" => self.script.sign_in(mood(answer, |answer| answer == ["yes"])),
+            "sign-in" => self.script.sign_in(mood(answer, login)),
             "asked" => {
                 let asked = self.script.take_asked();
                 asked.iter().for_each(|line| self.say(line));
@@ -375,12 +375,20 @@ fn push_choice(answer: &[&str]) -> PushChoice {
     }
 }
 
+fn login(answer: &[&str]) -> Login {
+    match answer {
+        ["yes"] => Login::admit(),
+        ["yes", "watching", list @ ..] => Login::admit().watching(peers(list)),
+        ["no"] => Login::refuse(),
+        other => panic!("cannot read: {other:?}"),
+    }
+}
+
 fn resolution(answer: &[&str]) -> Resolution {
     match answer {
         ["default"] => Resolution::Default,
         ["push", answer @ ..] => Resolution::Push(push_choice(answer)),
-        ["yes"] => Resolution::SignIn(true),
-        ["no"] => Resolution::SignIn(false),
+        ["yes" | "no", ..] => Resolution::SignIn(login(answer)),
         answer => Resolution::Message(verdict(answer)),
     }
 }

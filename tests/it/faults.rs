@@ -1,5 +1,6 @@
 //! Bad input and faults: one test for each row that lives above the store, named after it.
 
+mod access;
 mod crowds;
 mod delivery;
 mod frames;

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use switchboard::{Answer, Hooks, Interests, MessageReceived, PushChoice, ReceiversOffline, SignIn, Ticket, Verdict};
+use switchboard::{
+    Answer, Hooks, Interests, Login, MessageReceived, PushChoice, ReceiversOffline, SignIn, Ticket, Verdict,
+};
 
 /// How a hook answers.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +32,7 @@ impl<T: Clone> Mood<T> {
 struct Moods {
     message: Mood<Verdict>,
     offline: Mood<PushChoice>,
-    sign_in: Mood<bool>,
+    sign_in: Mood<Login>,
     deferred: VecDeque<Ticket>,
     asked: Vec<String>,
 }
@@ -52,7 +54,7 @@ impl Script {
         self.moods(|moods| moods.offline = mood);
     }
 
-    pub(crate) fn sign_in(&self, mood: Mood<bool>) {
+    pub(crate) fn sign_in(&self, mood: Mood<Login>) {
         self.moods(|moods| moods.sign_in = mood);
     }
 
@@ -99,7 +101,7 @@ impl Hooks for ScriptedHooks {
         self.0.ask(message.ticket, asked, |moods| &moods.offline)
     }
 
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<Login> {
         let asked = format!("sign in of {} with {}", login.peer, login.account_token);
         self.0.ask(login.ticket, asked, |moods| &moods.sign_in)
     }

@@ -9,8 +9,8 @@ use switchboard::store::Durability;
 use switchboard::store::faulty::FaultyStore;
 use switchboard::{
     Answer, Config, Content, ConversationId, ConversationInfo, Create, Credentials, DeviceId, Draft, Engine, Event,
-    Hooks, Message, MessageReceived, Open, Output, Page, PeerId, Reply, Request, RetryToken, SessionId, SessionRef,
-    Shape, Signature, Ticket, Timestamp, Update, Verdict,
+    Hooks, Interests, Message, MessageReceived, Open, Output, Page, PeerId, Reply, Request, RetryToken, SessionId,
+    SessionRef, Shape, Signature, Ticket, Timestamp, Update, Verdict,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -29,6 +29,10 @@ pub(crate) fn config() -> Config {
 struct Narrowing;
 
 impl Hooks for Narrowing {
+    fn interests(&self) -> Interests {
+        Interests { message_received: true, ..Interests::default() }
+    }
+
     fn message_received(&mut self, message: &MessageReceived<'_>) -> Answer<Verdict> {
         let text = message.content.as_text().unwrap_or_default();
         match text.strip_prefix("only ").and_then(|rest| rest.split_once(':')) {

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::hooks::{Answer, SignIn};
+use crate::hooks::{Answer, Login, Question, Resolution, SignIn};
 use crate::id::{SessionId, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
@@ -27,17 +27,14 @@ impl Engine {
     fn open_checked(&mut self, open: Open) -> Result<(SessionId, Ticket), Error> {
         let ticket = self.ticket();
         let admission = self.check_open(&open)?;
-        let allowed = match &open.credentials {
-            Credentials::Account(token) => {
-                let question = SignIn { ticket, peer: &open.peer, account_token: token, source_ip: open.source_ip };
-                self.ask("sign_in", |hooks| hooks.sign_in(&question)).unwrap_or(Answer::Now(false))
+        if let Credentials::Account(token) = &open.credentials {
+            let (account_token, watch) = (token.as_str(), &open.watch[..]);
+            let question = SignIn { ticket, peer: &open.peer, account_token, watch, source_ip: open.source_ip };
+            match self.ask(Question::SignIn(&question)).unwrap_or(Answer::Default) {
+                Answer::Now(Resolution::SignIn(login)) => self.check_login(&open, &login)?,
+                Answer::Now(_) | Answer::Default => return Err(Error::SignatureFailed),
+                Answer::Defer => return self.park_open(open, ticket),
             }
-            _ => Answer::Now(true),
-        };
-        match allowed {
-            Answer::Now(true) => {}
-            Answer::Now(false) | Answer::Default => return Err(Error::SignatureFailed),
-            Answer::Defer => return self.park_open(open, ticket),
         }
         let slot = self.stage_open(&open, &admission, None);
         let session = self.sessions.id(slot);
@@ -53,16 +50,15 @@ impl Engine {
         let slot = self.sessions.insert(Session::new(peer));
         self.peers[peer].pinned += 1;
         let session = self.sessions.id(slot);
-        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket };
+        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket, by_hook: false };
         self.park(ticket, Command::Open { actor, open });
         Ok((session, ticket))
     }
 
     /// Goes on with an open whose hook has answered.
-    pub(crate) fn resume_open(&mut self, actor: Actor, open: Open, allowed: bool) {
+    pub(crate) fn resume_open(&mut self, actor: Actor, open: Open, login: &Login) {
         let Some(session) = actor.session else { return };
-        let checked = if allowed { self.check_open(&open) } else { Err(Error::SignatureFailed) };
-        match checked {
+        match self.check_login(&open, login).and_then(|()| self.check_open(&open)) {
             Ok(admission) => {
                 let slot = self.stage_open(&open, &admission, Some(session.slot));
                 self.peers[actor.peer].pinned -= 1;

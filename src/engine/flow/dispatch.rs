@@ -32,6 +32,7 @@ impl Engine {
             self.tell_refused();
         }
         self.gate.end_operation();
+        self.send_also();
     }
 
     pub(crate) fn perform(&mut self, actor: Actor, request: Request) -> Result<(), Error> {
@@ -106,6 +107,7 @@ impl Engine {
             let Some(timer) = self.timers.take_due(self.now) else { break };
             self.wake(timer);
             self.gate.end_operation();
+            self.send_also();
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::log::LogView;
 use crate::rows::conversation::ConversationRow;
+use crate::rows::meta;
 use crate::state::reads::{Plan, STEP};
 use crate::time::Timestamp;
 use crate::timers::Timer;
@@ -142,6 +143,8 @@ impl Engine {
         }
         let Some(conversation) = self.conversations.remove(slot) else { return };
         self.gate.delete(ConversationRow::key(conversation.number));
+        let next = self.conversations.next_number();
+        self.gate.put(meta::NEXT_CONVERSATION.key(), meta::NEXT_CONVERSATION.seal(&next));
         let view = LogView::whole(slot, conversation.number);
         self.reads.plan(Plan::Trim { view, keep_from: 0, cutoff: None, all: true });
     }

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::Event;
 use crate::filter::WordFilter;
 use crate::id::{ConversationId, MessageId, PeerId, Ticket};
 use crate::message::{Content, Draft, Message};
@@ -49,6 +50,16 @@ impl Engine {
         self.peers.forget(slot);
         self.end_request(done.is_err());
         done.map(|()| actor.ticket)
+    }
+
+    /// Sends what hooks wanted said, now that the verb has ended which they were asked about.
+    pub(crate) fn send_also(&mut self) {
+        for (from, draft) in std::mem::take(&mut self.also) {
+            let sent = self.as_peer(&from, |engine, actor| engine.send(Actor { by_hook: true, ..actor }, draft));
+            if let Err(error) = sent {
+                self.tell(Event::AlsoRefused { from, error });
+            }
+        }
     }
 
     /// Whether a peer has an open session. Unknown peers are offline.

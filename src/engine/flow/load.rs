@@ -101,6 +101,7 @@ impl Engine {
     }
 
     fn load_conversations(&mut self) -> Result<(), StoreError> {
+        self.conversations.number_from(meta::NEXT_CONVERSATION.read(&*self.store)?.unwrap_or_default());
         self.each_row(ConversationRow::LETTER, |engine, key, row| {
             let row: ConversationRow<'_> = rows::open(key, row)?;
             let mut conversation = Conversation::from_row(keys::number(key, 0), &row)?;
@@ -272,6 +273,8 @@ impl Engine {
         let mut tokens = Vec::new();
         self.each_row(TokenRow::LETTER, |engine, key, row| {
             let row: TokenRow<'_> = rows::open(key, row)?;
+            // The conversation may have ended; its number is taken all the same.
+            engine.conversations.number_from(row.conversation.saturating_add(1));
             let sender = engine.peers.by_number(row.sender);
             let known = engine.conversations.by_number(row.conversation).is_some();
             let Some(sender) = sender.filter(|_| known) else { return Ok(()) };

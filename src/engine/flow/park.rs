@@ -2,8 +2,8 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::event::{Event, HookFault};
-use crate::hooks::{PushChoice, Resolution, Verdict};
+use crate::event::HookFault;
+use crate::hooks::{Login, PushChoice, Resolution, Verdict};
 use crate::id::{SessionId, Ticket};
 use crate::message::Draft;
 use crate::state::actor::Actor;
@@ -16,24 +16,26 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::InvalidTarget`] where no such question is open: it was answered, or its deadline has passed.
+    /// [`Error::WrongAnswer`] where it is open and the answer is to another kind.
     pub fn resolve(&mut self, ticket: Ticket, resolution: Resolution, now: Timestamp) -> Result<(), Error> {
         self.advance(now);
+        let hook = self.parked.commands.get(&ticket).ok_or(Error::no_target())?.hook();
+        if !hook.takes(&resolution) {
+            return Err(Error::WrongAnswer);
+        }
         let command = self.parked.commands.remove(&ticket).ok_or(Error::no_target())?;
         self.timers.cancel(Timer::Hook(ticket.0));
         self.go_on(ticket, command, resolution);
         self.gate.end_operation();
+        self.send_also();
         Ok(())
     }
 
     /// A deferred hook has not answered in time: the default flow goes on.
     pub(crate) fn hook_expired(&mut self, ticket: Ticket) {
         let Some(command) = self.parked.commands.remove(&ticket) else { return };
-        let (hook, fails) = match &command {
-            Command::Open { .. } => ("sign_in", false),
-            Command::Send { .. } => ("message_received", self.config.hooks_fail_closed),
-            Command::Push { .. } => ("receivers_offline", false),
-        };
-        self.tell(Event::HookFault { hook, fault: HookFault::Expired });
+        let fails = matches!(command, Command::Send { .. }) && self.config.hooks_fail_closed;
+        self.tell_fault(command.hook(), HookFault::Expired);
         let resolution =
             if fails { Resolution::Message(Verdict { drop: true, ..Verdict::default() }) } else { Resolution::Default };
         self.go_on(ticket, command, resolution);
@@ -41,7 +43,10 @@ impl Engine {
 
     fn go_on(&mut self, ticket: Ticket, command: Command, resolution: Resolution) {
         match command {
-            Command::Open { actor, open } => self.resume_open(actor, open, resolution == Resolution::SignIn(true)),
+            Command::Open { actor, open } => {
+                let login = if let Resolution::SignIn(login) = resolution { login } else { Login::refuse() };
+                self.resume_open(actor, open, &login);
+            }
             Command::Push { message, own, away } => {
                 let choice = match resolution {
                     Resolution::Push(choice) => choice,

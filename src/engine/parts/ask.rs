@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::engine::Engine;
 use crate::event::{Event, HookFault};
-use crate::hooks::{Answer, Hooks, NoHooks};
+use crate::hooks::{Answer, Hook, Interests, NoHooks, Question, Resolution};
 use crate::id::Ticket;
 use crate::state::parked::Command;
 use crate::timers::Timer;
@@ -19,19 +19,32 @@ impl Engine {
         self.timers.set(Timer::Hook(ticket.0), self.now + self.config.hook_deadline);
     }
 
-    /// Asks a hook. A panic, or a call over its budget, is reported; the engine's state is as before.
-    pub(crate) fn ask<T>(
-        &mut self,
-        hook: &'static str,
-        ask: impl FnOnce(&mut dyn Hooks) -> Answer<T>,
-    ) -> Result<Answer<T>, ()> {
+    /// Asks a hook. A panic, a call over its budget and an answer to another question are reported; the engine's state is as
+    /// before.
+    pub(crate) fn ask(&mut self, question: Question<'_>) -> Result<Answer<Resolution>, ()> {
+        let hook = question.hook();
         let mut hooks = std::mem::replace(&mut self.hooks, Box::new(NoHooks));
-        let answer = catch_unwind(AssertUnwindSafe(|| ask(&mut *hooks)));
+        let answer = catch_unwind(AssertUnwindSafe(|| hooks.ask(question)));
         let cost = catch_unwind(AssertUnwindSafe(|| hooks.last_call())).ok().flatten();
         self.hooks = hooks;
         if cost.is_some_and(|cost| cost > self.config.hook_budget) {
-            self.tell(Event::HookFault { hook, fault: HookFault::Overran });
+            self.tell_fault(hook, HookFault::Overran);
         }
-        answer.map_err(|_| self.tell(Event::HookFault { hook, fault: HookFault::Panicked }))
+        let fault = match answer {
+            Ok(Answer::Now(answer)) if !hook.takes(&answer) => HookFault::Invalid,
+            Ok(answer) => return Ok(answer),
+            Err(_) => HookFault::Panicked,
+        };
+        self.tell_fault(hook, fault);
+        Err(())
+    }
+
+    pub(crate) fn tell_fault(&mut self, hook: Hook, fault: HookFault) {
+        self.tell(Event::HookFault { hook: hook.as_str(), fault });
+    }
+
+    /// Which questions the hooks answer. Should they panic at this, they are asked everything, which is reported there.
+    pub(crate) fn interests(&self) -> Interests {
+        catch_unwind(AssertUnwindSafe(|| self.hooks.interests())).unwrap_or(Interests::ALL)
     }
 }

@@ -75,7 +75,7 @@ impl Engine {
 
     /// Who the host acts as, with a ticket for the answer.
     pub(crate) fn host_actor(&mut self, peer: u32) -> Actor {
-        Actor { peer, session: None, ticket: self.ticket() }
+        Actor { peer, session: None, ticket: self.ticket(), by_hook: false }
     }
 
     /// A conversation that a peer is in; a room is open to anyone. Unknown and forbidden look the same.
@@ -210,6 +210,6 @@ impl Engine {
             return Err(Error::SessionRequired);
         }
         let peer = held.peer;
-        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket() })
+        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket(), by_hook: false })
     }
 }

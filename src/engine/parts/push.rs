@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::conversation::ConversationKind;
 use crate::engine::Engine;
-use crate::hooks::{Answer, PushChoice, ReceiversOffline};
+use crate::hooks::{Answer, PushChoice, Question, ReceiversOffline, Resolution};
 use crate::id::PeerId;
 use crate::message::Message;
 use crate::output::{Output, Push, PushRecipient};
@@ -21,7 +21,7 @@ impl Engine {
         message: &Arc<Message>,
         narrowed: Option<&[u32]>,
     ) {
-        let asks = self.hooks.interests().receivers_offline;
+        let asks = self.interests().receivers_offline;
         let Some(slot) = slot.filter(|_| asks || own.is_some() || self.config.push_text.is_some()) else { return };
         let away = Arc::clone(&self.reach(slot).away);
         let is_for =
@@ -48,15 +48,15 @@ impl Engine {
             content: &message.content,
             timestamp: message.timestamp,
         };
-        match self.ask("receivers_offline", |hooks| hooks.receivers_offline(&question)) {
-            Ok(Answer::Now(choice)) => Some(choice),
+        match self.ask(Question::ReceiversOffline(&question)) {
+            Ok(Answer::Now(Resolution::Push(choice))) => Some(choice),
             Ok(Answer::Defer) if self.may_park().is_ok() => {
                 let command =
                     Command::Push { message: Arc::clone(message), own: own.map(str::to_owned), away: away.to_vec() };
                 self.park(ticket, command);
                 None
             }
-            Ok(Answer::Default | Answer::Defer) | Err(()) => Some(PushChoice::default()),
+            Ok(Answer::Default | Answer::Defer | Answer::Now(_)) | Err(()) => Some(PushChoice::default()),
         }
     }
 

@@ -1,9 +1,12 @@
 //! Sessions come and go: open, pause, resume, close.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Engine;
 use crate::engine::parts::sessions::hash;
 use crate::error::Error;
 use crate::event::{Event, OfflineReason};
+use crate::hooks::Login;
 use crate::id::{PeerId, ResumeToken, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
@@ -92,6 +95,14 @@ impl Engine {
         }
     }
 
+    /// Whether an account's login may open: where signatures are on, it watches those alone whom the application allows, else
+    /// it would be a way around the signature over a watch list.
+    pub(crate) fn check_login(&self, open: &Open, login: &Login) -> Result<(), Error> {
+        let allowed: BTreeSet<&PeerId> = login.watch.iter().collect();
+        let may_watch = !self.config.signatures.sessions || open.watch.iter().all(|peer| allowed.contains(peer));
+        if login.admit && may_watch { Ok(()) } else { Err(Error::SignatureFailed) }
+    }
+
     /// The other open session that holds the tag that `open` asks for, or that the session has which it resumes. One tag has
     /// one session, on the same device too.
     fn tag_holder(&self, peer: u32, open: &Open, resumes: Option<u32>) -> Option<u32> {
@@ -165,7 +176,8 @@ impl Engine {
 
     pub(crate) fn emit_open(&mut self, open: &Open, admission: &Admission, slot: u32, ticket: Ticket) {
         let session = self.sessions.id(slot);
-        let actor = Actor { peer: self.sessions[slot].peer, session: Some(self.sessions.reference(slot)), ticket };
+        let (peer, reference) = (self.sessions[slot].peer, self.sessions.reference(slot));
+        let actor = Actor { peer, session: Some(reference), ticket, by_hook: false };
         let token = ResumeToken(self.sessions.fresh_token.take().unwrap_or_default());
         let room = self.reenter_room(slot);
         let opened = Opened {

@@ -8,7 +8,7 @@ use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, HookFault};
-use crate::hooks::{Answer, MessageReceived, Verdict};
+use crate::hooks::{Also, Answer, Hook, MessageReceived, Question, Resolution, Verdict};
 use crate::id::{ConversationId, PeerId};
 use crate::message::{Accepted, Content, Draft, Message, Target};
 use crate::output::{Audience, Class, Deliver, Output, SessionRef};
@@ -80,18 +80,39 @@ impl Engine {
                 self.park(actor.ticket, Command::Send { actor, draft, lane, also: Vec::new() });
                 Ok(())
             }
-            Answer::Default => self.finish_send(actor, draft, checked, Verdict::default()),
-            Answer::Now(verdict) => self.finish_send(actor, draft, checked, verdict),
+            Answer::Now(Resolution::Message(verdict)) => self.finish_send(actor, draft, checked, verdict),
+            Answer::Default | Answer::Now(_) => self.finish_send(actor, draft, checked, Verdict::default()),
         }
     }
 
     /// Goes on with a message whose hook has answered: from the check again, with the answer in hand.
-    pub(crate) fn resume_send(&mut self, actor: Actor, draft: Draft, verdict: Verdict) -> Result<(), Error> {
+    pub(crate) fn resume_send(&mut self, actor: Actor, draft: Draft, mut verdict: Verdict) -> Result<(), Error> {
+        self.note_also(actor, std::mem::take(&mut verdict.also));
         let checked = self.check_send(actor, &draft)?;
         self.finish_send(actor, draft, checked, verdict)
     }
 
-    fn finish_send(&mut self, actor: Actor, mut draft: Draft, checked: Checked, verdict: Verdict) -> Result<(), Error> {
+    /// Takes what a hook wants said beside a message. What it says so is not asked about for more.
+    fn note_also(&mut self, actor: Actor, also: Vec<Also>) {
+        if also.is_empty() {
+            return;
+        }
+        if actor.by_hook || also.len() > Verdict::ALSO_MAX {
+            self.tell_fault(Hook::MessageReceived, HookFault::Invalid);
+            return;
+        }
+        let sender = self.peers[actor.peer].id.clone();
+        self.also.extend(also.into_iter().map(|Also { from, draft }| (from.unwrap_or_else(|| sender.clone()), draft)));
+    }
+
+    fn finish_send(
+        &mut self,
+        actor: Actor,
+        mut draft: Draft,
+        checked: Checked,
+        mut verdict: Verdict,
+    ) -> Result<(), Error> {
+        self.note_also(actor, std::mem::take(&mut verdict.also));
         let decided = self.decide(&mut draft, &checked.place, verdict)?;
         // In a room a message that is not for everyone is live only: the log of a room is everyone's.
         draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
@@ -225,6 +246,10 @@ impl Engine {
         if self.parked.join(actor, token) {
             return true;
         }
+        if let Some(accepted) = self.peers[actor.peer].transient_answer(token).cloned() {
+            self.reply_now(actor, Ok(Reply::Accepted(accepted)));
+            return true;
+        }
         let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
         let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
         let conversation = &self.conversations[slot];
@@ -241,8 +266,8 @@ impl Engine {
 
     // Decide.
 
-    fn ask_message(&mut self, actor: Actor, draft: &Draft, checked: &Checked) -> Result<Answer<Verdict>, Error> {
-        if !self.hooks.interests().message_received {
+    fn ask_message(&mut self, actor: Actor, draft: &Draft, checked: &Checked) -> Result<Answer<Resolution>, Error> {
+        if !self.interests().message_received {
             return Ok(Answer::Default);
         }
         let to = self.names_for_hook(actor, &checked.place);
@@ -263,7 +288,7 @@ impl Engine {
             timestamp: self.now,
             source_ip: self.source_ip(actor),
         };
-        match self.ask("message_received", |hooks| hooks.message_received(&question)) {
+        match self.ask(Question::MessageReceived(&question)) {
             Ok(answer) => Ok(answer),
             Err(()) if self.config.hooks_fail_closed => Err(Error::MessageRejected),
             Err(()) => Ok(Answer::Default),
@@ -295,7 +320,7 @@ impl Engine {
         };
         let too_many = verdict.to.as_ref().is_some_and(|to| to.len() > members.max(self.config.recipients_max));
         if too_long || too_many {
-            self.tell(Event::HookFault { hook: "message_received", fault: HookFault::Invalid });
+            self.tell_fault(Hook::MessageReceived, HookFault::Invalid);
             verdict = Verdict::default();
         }
         let changed = verdict.content.is_some();
@@ -503,6 +528,9 @@ impl Engine {
             timestamp: message.timestamp,
             changed: outgoing.changed.then(|| message.content.clone()),
         };
+        if let Some(token) = draft.retry_token.clone().filter(|_| draft.transient) {
+            self.peers[actor.peer].note_transient(token, accepted.clone());
+        }
         if draft.transient || is_room {
             self.reply_now(actor, Ok(Reply::Accepted(accepted)));
         } else {
