@@ -14,9 +14,6 @@ pub(crate) mod left_out {
     pub(crate) const LAGGING: bool = false;
     /// What a sender whose session has gone still sends counts as received by its unnamed device, which never saw it.
     pub(crate) const LOST_SENDERS: bool = false;
-    /// A message that waits for a hook and is stored by nobody, because it is transient or a hook narrows it in a room, is sent
-    /// again by a second attempt with its token. Fault 10.
-    pub(crate) const TRANSIENT_RETRIES: bool = false;
 }
 
 /// Peers of the small world.

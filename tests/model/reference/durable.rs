@@ -48,6 +48,7 @@ impl Model {
         }
         for peer in &mut self.peers {
             (peer.told_online, peer.changed) = (false, false);
+            peer.transient_tokens.clear();
             if !peer.known {
                 peer.devices.clear();
             }

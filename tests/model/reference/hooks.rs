@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::command::{Choice, Moods, Verdict};
 
 use super::sending::Place;
-use super::{Code, Ear, Expected, Kind, Model, OpenRequest, Peer, SendRequest, SendTo, What, When, limits};
+use super::{Code, Ear, Expected, Kind, Model, OpenRequest, Peer, SendRequest, What, When, limits};
 
 const DEADLINE: u64 = 3_000;
 
@@ -19,7 +19,7 @@ const DEADLINE: u64 = 3_000;
 pub(crate) enum Question {
     Message { from: Peer, to: BTreeSet<Peer>, content: String, transient: bool },
     Push { from: Peer, offline: BTreeSet<Peer>, content: String },
-    SignIn { peer: Peer },
+    SignIn { peer: Peer, watch: Vec<Peer> },
 }
 
 /// Who asked for something, from where, and under which number.
@@ -104,24 +104,6 @@ impl Model {
     pub(crate) fn sends_of(&self, peer: Peer) -> usize {
         let is_of = |parked: &&Parked| matches!(&parked.waits, Waits::Send { actor, .. } if actor.peer == peer);
         self.hooks.parked.iter().filter(is_of).count()
-    }
-
-    /// Whether a message waits that has the token of this one, and one of the two may be stored by nobody.
-    pub(crate) fn repeats_unstored(&self, peer: Peer, send: &SendRequest) -> bool {
-        let parked = self.hooks.parked.iter().filter_map(|parked| match &parked.waits {
-            Waits::Send { actor, send, .. } => Some((actor, send)),
-            Waits::Push { .. } | Waits::Open { .. } => None,
-        });
-        let behind = self.hooks.behind.values().flatten().map(|(actor, send)| (actor, send));
-        let is_unstored = |send: &SendRequest| send.transient || self.is_to_room(send);
-        let repeats = |(actor, held): (&Actor, &SendRequest)| {
-            actor.peer == peer && held.token == send.token && (is_unstored(send) || is_unstored(held))
-        };
-        send.token.is_some() && parked.chain(behind).any(repeats)
-    }
-
-    fn is_to_room(&self, send: &SendRequest) -> bool {
-        matches!(send.to, SendTo::Conversation(Some(at)) if self.conversations[at].kind == Kind::Room)
     }
 
     /// Whether a message to these, of somebody else among them, waits for its hook, and there is no conversation of theirs.
@@ -269,8 +251,8 @@ impl Model {
     // Sign-ins.
 
     /// Whether the hook lets a peer in; `None` where it says so later.
-    pub(super) fn ask_sign_in(&mut self, peer: Peer) -> Option<bool> {
-        self.question(Question::SignIn { peer });
+    pub(super) fn ask_sign_in(&mut self, open: &OpenRequest) -> Option<bool> {
+        self.question(Question::SignIn { peer: open.peer, watch: open.watch.clone() });
         self.hooks.moods.sign_in
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct PeerState {
     pub(crate) changed: bool,
     /// Retry tokens and their messages, oldest first.
     pub(crate) tokens: Vec<(u8, usize)>,
+    /// Those of messages that nobody stores, while the process and the peer are there.
+    pub(crate) transient_tokens: Vec<(u8, usize)>,
 }
 
 impl Model {
@@ -83,6 +85,7 @@ impl Model {
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();
+            held.transient_tokens.clear();
         }
     }
 }

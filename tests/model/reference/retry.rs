@@ -1,10 +1,16 @@
 //! Retries: the same token names the same message, and is answered with it.
 //!
-//! A sender's newest few tokens are known, for a day.
+//! A sender's newest few tokens are known, for a day; those of transient messages while the process lasts.
 
 use super::{DAY, Model, Peer, limits};
 
 impl Model {
+    /// The transient message that was sent with a token.
+    pub(super) fn known_transient(&self, me: Peer, token: Option<u8>) -> Option<usize> {
+        let known = self.peers[usize::from(me)].transient_tokens.iter().find(|known| Some(known.0) == token)?;
+        Some(known.1)
+    }
+
     pub(super) fn known_token(&self, me: Peer, token: Option<u8>) -> Option<usize> {
         let token = token?;
         let known = self.peers[usize::from(me)].tokens.iter().rev().find(|known| known.0 == token)?;

@@ -81,6 +81,10 @@ impl Model {
         if self.joins(actor, send.token) {
             return Ok(());
         }
+        if let Some(first) = self.known_transient(actor.peer, send.token) {
+            self.accept(actor, first, true);
+            return Ok(());
+        }
         if let Some(first) = self.known_token(actor.peer, send.token) {
             self.accept(actor, first, false);
             return Ok(());
@@ -119,6 +123,9 @@ impl Model {
         let message =
             if send.transient { self.make_transient(draft, &place) } else { self.make_persistent(draft, place) };
         let at_once = send.transient || is_room;
+        if let Some(token) = send.token.filter(|_| send.transient) {
+            self.peer(actor.peer).transient_tokens.push((token, message));
+        }
         self.accept(actor, message, at_once);
         for listener in self.listeners(message).into_iter().filter(|listener| Some(*listener) != session) {
             let what = What::Message { message, offline: false };

@@ -79,7 +79,7 @@ impl Model {
     pub(crate) fn open(&mut self, open: &OpenRequest, ticket: u64) -> Result<usize, Code> {
         let resumes = self.check_open(open)?;
         self.hooks.newest_ticket = ticket;
-        let allowed = if open.account { self.ask_sign_in(open.peer) } else { Some(true) };
+        let allowed = if open.account { self.ask_sign_in(open) } else { Some(true) };
         match allowed {
             Some(true) => Ok(self.open_now(open, resumes, None, ticket)),
             Some(false) => Err(4102),

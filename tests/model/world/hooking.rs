@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use switchboard::{
-    Answer, Content, Hooks, Interests, MessageReceived, PushChoice, ReceiversOffline, Resolution, SignIn, Ticket,
+    Answer, Content, Hooks, Interests, Login, MessageReceived, PushChoice, ReceiversOffline, Resolution, SignIn, Ticket,
 };
 
 use crate::command::{Choice, Command, Moods, Verdict, left_out};
@@ -70,13 +70,14 @@ impl Hooks for Script {
         self.answer(message.ticket, question, |moods| moods.push.clone(), |choice| choice_of(&choice))
     }
 
-    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<bool> {
-        let question = Question::SignIn { peer: Ids::find_peer(login.peer) };
-        self.answer(login.ticket, question, |moods| moods.sign_in, |allows| allows)
+    fn sign_in(&mut self, login: &SignIn<'_>) -> Answer<Login> {
+        let watch = login.watch.iter().map(Ids::find_peer).collect();
+        let question = Question::SignIn { peer: Ids::find_peer(login.peer), watch };
+        self.answer(login.ticket, question, |moods| moods.sign_in, login_of)
     }
 
     fn interests(&self) -> Interests {
-        Interests { message_received: true, receivers_offline: true }
+        Interests::ALL
     }
 }
 
@@ -89,6 +90,10 @@ fn words_of(verdict: &Verdict, content: &str) -> switchboard::Verdict {
         Verdict::Narrow(peers) => words.to = Some(Ids::peers(peers)),
     }
     words
+}
+
+fn login_of(allows: bool) -> Login {
+    if allows { Login::admit() } else { Login::refuse() }
 }
 
 fn choice_of(choice: &Choice) -> PushChoice {
@@ -129,7 +134,7 @@ impl World {
             Waits::Send { send, .. } => Resolution::Message(words_of(verdict, &send.content)),
             Waits::Push { .. } => Resolution::Push(choice_of(choice)),
             Waits::Open { open, .. } if open.tag.is_some() && self.loses_a_sender(open.peer) => return Ok(()),
-            Waits::Open { .. } => Resolution::SignIn(allows),
+            Waits::Open { .. } => Resolution::SignIn(login_of(allows)),
         };
         self.trace.push(format!("[{}] a hook answers {waits:?}: {resolution:?}", self.model.now - START));
         self.engine.resolve(ticket, resolution, self.now()).map_err(|error| format!("no such question: {error}"))?;
@@ -176,6 +181,6 @@ impl World {
             SendTo::Peers(peers) => self.model.may_overtake(me, &peers.iter().copied().chain([me]).collect()),
             SendTo::Conversation(_) => false,
         };
-        !left_out::TRANSIENT_RETRIES && self.model.repeats_unstored(me, send) || !left_out::FIRST_MESSAGES && overtakes
+        !left_out::FIRST_MESSAGES && overtakes
     }
 }
