@@ -7,7 +7,7 @@ pub(crate) mod left_out {
     /// A message that a hook narrowed makes a gap for members without a device. Fault 8.
     pub(crate) const NARROWED_GAPS: bool = false;
     /// A deferred first message to peers who have no conversation is overtaken by the sender's second one, once another of
-    /// them has made it. Fault 8.
+    /// them has made it; and messages to a conversation wait behind one that waited in an ended one whose place it has. Fault 8.
     pub(crate) const FIRST_MESSAGES: bool = false;
     /// Sessions that read slowly: a sender that lags is given its own messages back, and the transient ones that it misses are
     /// counted by nobody. Fault 8.
@@ -138,6 +138,10 @@ pub(crate) enum Command {
     },
     /// A slow session reads what it has.
     ReadOn(u8),
+    /// Until time goes by, the host's calls bear a time that was read so long before.
+    Late {
+        millis: u64,
+    },
     Commit,
     /// The store writes while other commands come.
     Begin,
@@ -433,6 +437,7 @@ pub(crate) fn calm() -> impl Strategy<Value = Command> {
         8 => wait(),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(conversation, which)| Command::Delete { conversation, which }),
         7 => hooks(),
+        1 => (0u64..=1_000).prop_map(|millis| Command::Late { millis }),
         3 => (any::<u8>(), 1u8..4).prop_map(|(session, room)| Command::Narrow { session, room }),
         4 => any::<u8>().prop_map(Command::ReadOn),
         12 => Just(Command::Commit),

@@ -62,6 +62,8 @@ pub(crate) struct World {
     in_flight: Option<(Commit, Batch)>,
     failed: Option<Batch>,
     hold_reads: bool,
+    /// How old the time is that the host's calls bear.
+    late: u64,
     /// Sessions that were told that they are live.
     live: BTreeSet<usize>,
     /// What the host holds for those that read slowly.
@@ -100,6 +102,7 @@ impl World {
             in_flight: None,
             failed: None,
             hold_reads: false,
+            late: 0,
             live: BTreeSet::new(),
             outboxes: BTreeMap::new(),
             script,
@@ -111,7 +114,7 @@ impl World {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.model.now)
+        Timestamp::from_millis(self.model.now - self.late)
     }
 
     /// One step on both sides, and a look at everything afterwards.
@@ -165,6 +168,10 @@ impl World {
             }
             Command::ReadOn(which) => {
                 self.read_on(*which);
+                Ok(())
+            }
+            Command::Late { millis } => {
+                self.late = *millis;
                 Ok(())
             }
             Command::Commit => self.commit(),

@@ -113,6 +113,12 @@ impl Model {
         !is_made && self.hooks.parked.iter().any(waits)
     }
 
+    /// Whether a message to a conversation that ends by itself might wait for a hook, or behind another.
+    pub(crate) fn may_wait_in_ending(&self, me: Peer, at: usize) -> bool {
+        let may_wait = self.hooks.moods.message.is_none() || self.sends_of(me) > 0;
+        may_wait && self.conversations[at].expires_at.is_some()
+    }
+
     // Messages.
 
     pub(super) fn lane(&self, me: Peer, place: &Place) -> Lane {

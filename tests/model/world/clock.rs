@@ -48,6 +48,7 @@ impl World {
     /// Nobody looks at the clock before this time.
     fn jump_to(&mut self, now: u64) -> Checked {
         let at = Timestamp::from_millis(now);
+        self.late = 0;
         self.engine.handle_timeout(at);
         let mut rounds = 0;
         while self.engine.poll_timeout().is_some_and(|next| next <= at) {

@@ -179,7 +179,7 @@ impl World {
     pub(super) fn is_send_left_out(&self, me: u8, send: &SendRequest) -> bool {
         let overtakes = match &send.to {
             SendTo::Peers(peers) => self.model.may_overtake(me, &peers.iter().copied().chain([me]).collect()),
-            SendTo::Conversation(_) => false,
+            SendTo::Conversation(at) => at.is_some_and(|at| self.model.may_wait_in_ending(me, at)),
         };
         !left_out::FIRST_MESSAGES && overtakes
     }
