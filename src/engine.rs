@@ -16,7 +16,6 @@ use crate::gate::Gate;
 use crate::hooks::Hooks;
 use crate::id::{PeerId, Ticket};
 use crate::message::Draft;
-use crate::output::SessionRef;
 use crate::signature::{KeyError, Keys, Nonces, Verifier};
 use crate::state::accepted::Index;
 use crate::state::actor::Gated;
@@ -31,7 +30,7 @@ use crate::state::session::Sessions;
 use crate::store::guarded::Guarded;
 use crate::store::{Store, StoreError};
 use crate::table::Keying;
-use crate::time::Timestamp;
+use crate::time::{HostTime, Timestamp};
 use crate::timers::Timers;
 
 pub(crate) mod flow;
@@ -90,7 +89,9 @@ pub struct Engine {
     store: Arc<dyn Store>,
     hooks: Box<dyn Hooks>,
     random: ChaCha20Rng,
+    /// The time that deadlines are kept in: it never goes back.
     now: Timestamp,
+    host_time: HostTime,
     /// Whether time jumped ahead and the host has not said that it is right.
     time_in_doubt: bool,
     peers: Peers,
@@ -101,6 +102,8 @@ pub struct Engine {
     verifier: Option<Verifier>,
     nonces: Nonces,
     retry_tokens: RetryTokens,
+    /// Whether any message that the store may have is not for all members of its conversation.
+    narrows: bool,
     recent: Recent,
     filter: Option<WordFilter>,
     parked: Parked,
@@ -115,8 +118,6 @@ pub struct Engine {
     round_position: u64,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
-    /// Copies of a peer's own messages for its other sessions, by conversation and number, until they are durable.
-    copies: Vec<(SessionRef, u32, u64)>,
     /// What hooks want said once the verb that asked them has ended, and in whose name.
     also: Vec<(PeerId, Draft)>,
     /// Gated replies that were answered early.
@@ -173,6 +174,7 @@ impl Engine {
         let mut engine = Self {
             random,
             now,
+            host_time: HostTime::new(now),
             time_in_doubt: false,
             peers: Peers::new(keying),
             sessions: Sessions::new(config.node, start.epoch),
@@ -182,6 +184,7 @@ impl Engine {
             verifier,
             nonces: Nonces::new(start.nonce_key, config.nonces_max),
             retry_tokens: RetryTokens::new(keying, config.retry_tokens_max),
+            narrows: false,
             recent: Recent::default(),
             filter: None,
             parked: Parked::default(),
@@ -192,7 +195,6 @@ impl Engine {
             round: Vec::new(),
             round_position: 0,
             gated: VecDeque::new(),
-            copies: Vec::new(),
             also: Vec::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
@@ -224,9 +226,9 @@ impl Engine {
         &self.config
     }
 
-    /// The engine's time: the latest that it was told.
+    /// The time that the engine was told last.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.host_time.shown()
     }
 }

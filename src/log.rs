@@ -313,6 +313,13 @@ impl<'a> LogReader<'a> {
         Ok(last)
     }
 
+    /// The number of the message with this id. Ids rise with the numbers.
+    pub(crate) fn number_of(&mut self, view: &LogView, id: MessageId) -> Result<Option<u64>, StoreError> {
+        let number = self.search(view, view.first, &|message| message.id() >= id)?;
+        let found = if number > view.last { None } else { self.one(view, number)? };
+        Ok(found.filter(|message| message.id() == id).map(|_| number))
+    }
+
     /// The first number whose message has a position after `position`.
     pub(crate) fn first_after(&mut self, view: &LogView, position: u64) -> Result<u64, StoreError> {
         self.search(view, view.first, &|message| message.position() > position)
@@ -443,13 +450,23 @@ pub(crate) struct Missed {
     pub(crate) more_from: Option<u64>,
 }
 
-/// The offline queue: the newest `max` messages accepted after `cutoff` over all parts; what is older or too many is cut.
+/// What is cut off from an offline queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Messages that it holds.
+    pub(crate) max: usize,
+    /// What was accepted at or before this time is too old.
+    pub(crate) cutoff: Option<Timestamp>,
+    /// Whether some messages may not be for all members: then what is cut is read, to tell nobody of what was not theirs.
+    pub(crate) reads_cuts: bool,
+}
+
+/// The offline queue: the newest messages over all parts; what is older or too many is cut.
 pub(crate) fn backlog(
     reader: &mut LogReader<'_>,
     who: &Reader,
     parts: &[Part],
-    max: usize,
-    cutoff: Option<Timestamp>,
+    limits: Limits,
 ) -> Result<Missed, StoreError> {
     let mut missed = Missed::default();
     let mut walks: Vec<Walk<'_>> = parts.iter().map(|part| Walk::down(&part.view, part.to, part.from)).collect();
@@ -461,15 +478,19 @@ pub(crate) fn backlog(
         let (Some(walk), Some(part)) = (walks.get_mut(at), parts.get(at)) else { continue };
         let Some(message) = walk.take(reader)? else { continue };
         let number = message.number();
-        let cause = if cutoff.is_some_and(|cutoff| message.timestamp() <= cutoff) {
+        let cause = if limits.cutoff.is_some_and(|cutoff| message.timestamp() <= cutoff) {
             Some(GapCause::Age)
-        } else if missed.messages.len() >= max && wanted(&message, who, part) {
+        } else if missed.messages.len() >= limits.max && wanted(&message, who, part) {
             Some(GapCause::Limit)
         } else {
             None
         };
         if let Some(cause) = cause {
-            missed.cuts.extend(cut(part, number, cause));
+            if limits.reads_cuts {
+                cut_and_read(reader, walk, (message, who, part), cause, &mut missed.cuts)?;
+            } else {
+                missed.cuts.extend(cut(part, number, cause));
+            }
             continue;
         }
         if wanted(&message, who, part) {
@@ -497,6 +518,33 @@ fn cut(part: &Part, number: u64, cause: GapCause) -> Option<Cut> {
     (count > 0).then_some(Cut { slot: part.view.slot, from, to: number, count, cause })
 }
 
+/// Everything of `part` from `message` down, where that is for `who`; the rest counts as received, and is told to nobody.
+fn cut_and_read(
+    reader: &mut LogReader<'_>,
+    walk: &mut Walk<'_>,
+    (message, who, part): (Found, &Reader, &Part),
+    cause: GapCause,
+    cuts: &mut Vec<Cut>,
+) -> Result<(), StoreError> {
+    let top = message.number();
+    let mut theirs: Option<(u64, u64)> = None;
+    let (mut next, mut count) = (Some(message), 0);
+    while let Some(message) = next {
+        if wanted(&message, who, part) {
+            let number = message.number();
+            theirs = Some((number, theirs.map_or(number, |theirs| theirs.1)));
+            count += 1;
+        }
+        next = walk.take(reader)?;
+    }
+    let slot = part.view.slot;
+    let (low, high) = theirs.unwrap_or((top + 1, top));
+    let pieces = [(part.from, low - 1, 0), (low, high, count), (high + 1, top, 0)];
+    let pieces = pieces.into_iter().filter(|(from, to, _)| from <= to);
+    cuts.extend(pieces.map(|(from, to, count)| Cut { slot, from, to, count, cause }));
+    Ok(())
+}
+
 fn lost_cut(part: &Part, (from, to): (u64, u64)) -> Option<Cut> {
     let from = from.max(part.cursor.received + 1);
     let count = (to + 1).checked_sub(from)? - part.cursor.beyond.count(from, to);
@@ -504,12 +552,13 @@ fn lost_cut(part: &Part, (from, to): (u64, u64)) -> Option<Cut> {
     (count > 0).then_some(Cut { slot: part.view.slot, from, to, count, cause })
 }
 
-/// The oldest `max` messages at or after `position` over all parts, for a session that lags.
+/// The oldest `max` messages at or after `position` over all parts, for a session that lags; of those that it was offered as
+/// offline, up to `opened_at`, only what its device has not acknowledged.
 pub(crate) fn after_position(
     reader: &mut LogReader<'_>,
     who: &Reader,
     parts: &[Part],
-    position: u64,
+    (position, opened_at): (u64, u64),
     max: usize,
 ) -> Result<Missed, StoreError> {
     let mut missed = Missed::default();
@@ -528,7 +577,8 @@ pub(crate) fn after_position(
         }
         let (Some(walk), Some(part)) = (walks.get_mut(at), parts.get(at)) else { continue };
         let Some(message) = walk.take(reader)? else { continue };
-        if !message.is_deleted() && message.is_for(who) {
+        let acknowledged = message.position() <= opened_at && part.cursor.has(message.number());
+        if !message.is_deleted() && message.is_for(who) && !acknowledged {
             missed.messages.push((part.view.slot, message));
         }
         heads.extend(walk.peek_position(reader)?.map(|position| std::cmp::Reverse((position, at))));
@@ -573,10 +623,7 @@ pub(crate) fn page(
 
 /// The first and the last number that lie within the page's bounds.
 fn bounds(reader: &mut LogReader<'_>, view: &LogView, page: &Page) -> Result<(u64, u64), StoreError> {
-    let (older, newer) = match page.order {
-        Order::NewestFirst => (page.end, page.start),
-        Order::OldestFirst => (page.start, page.end),
-    };
+    let (older, newer) = page.bounds();
     let low = match older {
         Some(bound) => reader.search(view, view.first, &|message| !is_before(message, &bound, !bound.included))?,
         None => view.first,
@@ -589,7 +636,7 @@ fn bounds(reader: &mut LogReader<'_>, view: &LogView, page: &Page) -> Result<(u6
 }
 
 /// Whether `message` comes before `bound`, or is it where `or_is` says so.
-fn is_before(message: &Found, bound: &Bound, or_is: bool) -> bool {
+pub(crate) fn is_before(message: &Found, bound: &Bound, or_is: bool) -> bool {
     let at = match bound.id {
         Some(id) => (message.timestamp(), message.id()).cmp(&(bound.timestamp, id)),
         None => message.timestamp().cmp(&bound.timestamp),

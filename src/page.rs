@@ -50,6 +50,14 @@ impl Page {
         Self { start: None, end: None, order: Order::OldestFirst, limit }
     }
 
+    /// The bound towards older messages, and the one towards newer ones.
+    pub(crate) const fn bounds(&self) -> (Option<Bound>, Option<Bound>) {
+        match self.order {
+            Order::NewestFirst => (self.end, self.start),
+            Order::OldestFirst => (self.start, self.end),
+        }
+    }
+
     /// The same, beginning after (or before, by the order) the message with this time and id.
     #[must_use]
     pub const fn after(mut self, timestamp: Timestamp, id: MessageId) -> Self {

@@ -196,7 +196,8 @@ pub enum Request {
         /// Whether they were read as well: the first generation's frames have no other way to say so.
         read: bool,
     },
-    /// Everything up to this message was read; none means up to the newest. No reply.
+    /// Everything up to this message was read; none means up to the newest. No reply, but where the log had to be searched for
+    /// the message and does not have it, [`Error::MessageNotFound`](crate::Error::MessageNotFound) comes as one.
     MarkRead {
         /// In which conversation.
         conversation: ConversationId,

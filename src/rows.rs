@@ -15,6 +15,7 @@
 //! | `l` | conversation · first number | a chunk of the log | `entry` | 5 | 1 |
 //! | `w` | conversation · number · page | whom a message is for, where that is a long list | `recipients` | 13 | 2 |
 //! | `x` | conversation · number | a deletion laid over the log | `deletion` | 9 | 1 |
+//! | `o` | peer · conversation | receipts that the peer was not there to hear | `owed` | 14 | 2 |
 //! | `i` | first position | which messages were accepted, for the whole application | `index` | 6 | 1 |
 //! | `t` | time · unique | a retry token | `token` | 7 | 1 |
 //! | `n` | end of use · hash | a nonce | `nonce` | 8 | 1 |
@@ -32,6 +33,7 @@ pub(crate) mod keys;
 pub(crate) mod member;
 pub(crate) mod meta;
 pub(crate) mod nonce;
+pub(crate) mod owed;
 pub(crate) mod peer;
 pub(crate) mod reads;
 pub(crate) mod recipients;

@@ -5,6 +5,7 @@ pub(crate) mod actor;
 pub(crate) mod conversation;
 pub(crate) mod counts;
 pub(crate) mod notices;
+pub(crate) mod owed;
 pub(crate) mod parked;
 pub(crate) mod peer;
 pub(crate) mod reads;

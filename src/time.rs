@@ -81,9 +81,80 @@ impl Clock {
     }
 }
 
+/// The time that an engine was told, and the time that it runs on: the first may be set back, the second goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostTime {
+    /// What the host's clock showed last.
+    shown: Timestamp,
+    /// By how much it was set back so far.
+    set_back: Duration,
+}
+
+impl HostTime {
+    /// Calls that took their time before another's and came after it are no step of the clock.
+    const OUT_OF_ORDER_MAX: Duration = Duration::from_secs(1);
+
+    /// A clock that shows `now`, and was never set back.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { shown: now, set_back: Duration::ZERO }
+    }
+
+    /// The host's clock shows `now`. Where it was set back, no time has passed.
+    pub(crate) fn tell(&mut self, now: Timestamp) {
+        let back = self.shown.since(now);
+        if back > Self::OUT_OF_ORDER_MAX {
+            self.set_back += back;
+            self.shown = now;
+        }
+        self.shown = self.shown.max(now);
+    }
+
+    /// What the host's clock showed last: for what ends at a time of day, and for the age of what is stored.
+    pub(crate) fn shown(&self) -> Timestamp {
+        self.shown
+    }
+
+    /// The time that never goes back: for what ends after a span.
+    pub(crate) fn running(&self) -> Timestamp {
+        self.shown + self.set_back
+    }
+
+    /// What the host's clock shows at a running time.
+    pub(crate) fn shown_at(&self, running: Timestamp) -> Timestamp {
+        running - self.set_back
+    }
+
+    /// When the host's clock shows `shown`, unless it is set again.
+    pub(crate) fn running_at(&self, shown: Timestamp) -> Timestamp {
+        shown + self.set_back
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let at = Timestamp::from_millis;
+        let mut time = HostTime::new(at(10_000_000));
+        time.tell(at(6_400_000));
+        assert_eq!((time.shown(), time.running()), (at(6_400_000), at(10_000_000)));
+        time.tell(at(6_400_500));
+        assert_eq!(time.running(), at(10_000_500));
+        // A deadline in a minute of running time is a minute away by the clock of now.
+        assert_eq!(time.shown_at(at(10_060_500)), at(6_460_500));
+        assert_eq!(time.running_at(at(6_460_500)), at(10_060_500));
+    }
+
+    #[test]
+    fn calls_that_overtook_each_other_are_no_step() {
+        let at = Timestamp::from_millis;
+        let mut time = HostTime::new(at(5_000));
+        time.tell(at(4_001));
+        time.tell(at(4_000));
+        assert_eq!((time.shown(), time.running()), (at(5_000), at(5_000)));
+    }
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {

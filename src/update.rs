@@ -38,6 +38,20 @@ pub enum Update {
         /// When it was first acknowledged.
         at: Timestamp,
     },
+    /// While this session's peer was away, messages arrived that it had sent with a receipt: everything up to this one. One for
+    /// each conversation, once.
+    ReceivedTo {
+        /// In which conversation.
+        conversation: ConversationId,
+        /// Who received them.
+        peer: PeerId,
+        /// The number of the newest of them.
+        number: u64,
+        /// Its id.
+        id: MessageId,
+        /// When that one was first acknowledged.
+        at: Timestamp,
+    },
     /// Watched peers came or went.
     Presence {
         /// Who came, sorted.

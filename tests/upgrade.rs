@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[cfg(feature = "sled")]
+#[path = "upgrade/killed.rs"]
+mod killed;
 #[path = "upgrade/story.rs"]
 mod story;
 

@@ -140,7 +140,7 @@ impl Game {
                 self.counts.slowest = self.counts.slowest.max(took);
                 self.engine.finish_commit(committed, now);
             }
-            Done::Read(read) => self.engine.finish_read(read, now),
+            Done::Read(read) => self.engine.finish_read(*read, now),
         }
     }
 

@@ -24,7 +24,7 @@ enum Job {
 pub(crate) enum Done {
     /// A commit, and how long it took.
     Commit(Committed, Duration),
-    Read(ReadDone),
+    Read(Box<ReadDone>),
 }
 
 /// The thread's end in the game.
@@ -92,7 +92,7 @@ fn work(store: &dyn Store, jobs: &Receiver<Job>, finished: &Sender<Done>) -> Res
         let started = Instant::now();
         let done = match job {
             Job::Commit(commit) => Done::Commit(commit.run(), started.elapsed()),
-            Job::Read(read) => Done::Read(read.run()),
+            Job::Read(read) => Done::Read(Box::new(read.run())),
         };
         // The game may have given up.
         let _ = finished.send(done);

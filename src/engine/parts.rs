@@ -10,6 +10,7 @@ pub(crate) mod masked;
 pub(crate) mod membership;
 pub(crate) mod presence;
 pub(crate) mod push;
+pub(crate) mod receipts;
 pub(crate) mod rows;
 pub(crate) mod sessions;
 pub(crate) mod signed;

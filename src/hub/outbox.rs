@@ -512,7 +512,11 @@ pub(crate) fn weigh(update: &Update) -> u32 {
         Update::Reply { result: Err(Error::InvalidTarget { peers }), .. } => peers.len() * PEER_BYTES,
         Update::Presence { online, offline } => (online.len() + offline.len()) * PEER_BYTES,
         Update::Membership { change, .. } => weigh_change(change),
-        Update::Reply { .. } | Update::Receipt { .. } | Update::Gap(_) | Update::Closed { .. } => 0,
+        Update::Reply { .. }
+        | Update::Receipt { .. }
+        | Update::ReceivedTo { .. }
+        | Update::Gap(_)
+        | Update::Closed { .. } => 0,
     };
     u32::try_from(UPDATE_BYTES + bytes).unwrap_or(u32::MAX)
 }

@@ -197,8 +197,9 @@ impl Shared {
 
     pub(crate) fn open(&self, open: Open) -> Result<(SessionId, Ticket), Error> {
         self.check_running()?;
-        let now = self.clock.now();
         let mut engine = self.engine.lock();
+        // Under the lock: threads that waited for it must not seem to set the clock back.
+        let now = self.clock.now();
         let opened = engine.open(open, now).and_then(|(session, ticket)| match self.post.attach(session, now) {
             Ok(strangers) => Ok((session, ticket, strangers)),
             Err(error) => {
@@ -252,8 +253,8 @@ impl Shared {
     }
 
     pub(crate) fn with_engine<T>(&self, act: impl FnOnce(&mut Engine, Timestamp) -> T) -> T {
-        let now = self.clock.now();
         let mut engine = self.engine.lock();
+        let now = self.clock.now();
         let done = act(&mut engine, now);
         self.after(engine, now);
         done
@@ -382,8 +383,8 @@ impl Shared {
         self.commit_timer.begin(self.clock.now());
         let done = commit.run();
         let failed = self.note_commit(done.error().is_some());
-        let now = self.clock.now();
         let mut engine = self.engine.lock();
+        let now = self.clock.now();
         engine.finish_commit(done, now);
         self.busy.fetch_sub(1, Ordering::Relaxed);
         if engine.has_work() {
@@ -402,8 +403,8 @@ impl Shared {
             read
         };
         let done = self.run_read(read);
-        let now = self.clock.now();
         let mut engine = self.engine.lock();
+        let now = self.clock.now();
         engine.finish_read(done, now);
         self.busy.fetch_sub(1, Ordering::Relaxed);
         self.after(engine, now);

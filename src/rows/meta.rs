@@ -21,6 +21,8 @@ pub(crate) const WRITTEN_TO: Fact<u64> = Fact::new("written_to");
 /// The next permanent number of a conversation: that of one that ended is never given again, for tokens and the index of what
 /// was accepted still name it.
 pub(crate) const NEXT_CONVERSATION: Fact<u64> = Fact::new("next_conversation");
+/// Whether any message that the store may have is not for all members of its conversation.
+pub(crate) const NARROWS: Fact<bool> = Fact::new("narrows");
 /// Rows with keys up to here have the format of today; absent where all have.
 pub(crate) const UPGRADED_TO: Fact<Vec<u8>> = Fact::new("upgraded_to");
 

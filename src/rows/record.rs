@@ -80,6 +80,8 @@ pub enum Kind {
     Cursors = 12,
     /// Recipients of one message, where they are too many for its entry.
     Recipients = 13,
+    /// Receipts that a peer was not there to hear.
+    Owed = 14,
 }
 
 impl Kind {

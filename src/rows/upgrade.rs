@@ -56,6 +56,8 @@ pub(crate) fn announce(store: &dyn Store, batch: &mut Batch) -> Result<(), Store
     }
     if found < FORMAT {
         meta::UPGRADED_TO.put(batch, &Vec::new());
+        // Nobody noted whether any message was not for all: some may be.
+        meta::NARROWS.put(batch, &true);
     }
     meta::FORMAT.put(batch, &FORMAT);
     Ok(())
@@ -66,10 +68,15 @@ pub(crate) fn announce(store: &dyn Store, batch: &mut Batch) -> Result<(), Store
 /// # Errors
 /// The store's; what was done stays done.
 pub(crate) fn finish(store: &dyn Store) -> Result<(), StoreError> {
-    while let Some(from) = meta::UPGRADED_TO.read(store)? {
+    let Some(mut from) = meta::UPGRADED_TO.read(store)? else { return Ok(()) };
+    tracing::info!(format = FORMAT, resumed = !from.is_empty(), "the store's rows are being upgraded");
+    loop {
         store.apply(&step(store, from)?)?;
+        from = match meta::UPGRADED_TO.read(store)? {
+            Some(from) => from,
+            None => return Ok(()),
+        };
     }
-    Ok(())
 }
 
 /// The writes of the step that begins after key `from`.

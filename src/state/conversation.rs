@@ -75,10 +75,11 @@ impl Member {
         self.spans.iter().map(move |span| (span.0 + 1, span.1.unwrap_or(last)))
     }
 
-    /// How many messages it has not read, where the conversation's last number is `last`.
-    pub(crate) fn unread(&self, last: u64) -> u64 {
+    /// How many messages it has not read, where the log has the numbers from `first` to `last`.
+    pub(crate) fn unread(&self, first: u64, last: u64) -> u64 {
         let last = self.spans.last().and_then(|span| span.1).unwrap_or(last);
-        last.saturating_sub(self.read) - self.uncounted.count(self.read + 1, last)
+        let read = self.read.max(first.saturating_sub(1));
+        last.saturating_sub(read) - self.uncounted.count(read + 1, last)
     }
 
     /// Its row in the store.
@@ -113,6 +114,8 @@ impl Member {
 pub(crate) struct Reach {
     /// The sessions, sorted.
     pub(crate) sessions: Arc<Vec<SessionRef>>,
+    /// Members' open sessions that are catching up: what is transient passes them by.
+    pub(crate) behind: Arc<[u32]>,
     /// The members that are to be woken: offline and not logged out.
     pub(crate) away: Arc<[u32]>,
 }
@@ -207,6 +210,11 @@ impl Conversation {
     /// [`Error::WrongConversationKind`].
     pub(crate) fn may_change_members(&self) -> Result<(), Error> {
         if self.kind == ConversationKind::Group { Ok(()) } else { Err(Error::WrongConversationKind) }
+    }
+
+    /// Whether its end has passed, by what the host's clock shows: then nothing can be asked of it, though it may still be here.
+    pub(crate) fn has_ended(&self, shown: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end < shown)
     }
 
     /// Whether exactly these are its members now; `peers` is sorted.
@@ -336,6 +344,13 @@ impl Conversations {
     /// The conversation of exactly these peers; `peers` is sorted.
     pub(crate) fn by_set(&self, set: Set, peers: &[u32]) -> Option<u32> {
         self.by_set.get(&(set, SmallVec::from_slice(peers))).copied()
+    }
+
+    /// All conversations of exactly these peers, the one that is found first before the others.
+    pub(crate) fn each_by_set(&self, set: Set, peers: &[u32]) -> impl Iterator<Item = u32> + '_ {
+        let key = (set, SmallVec::from_slice(peers));
+        let later = self.by_set_later.get(&key).into_iter().flatten();
+        self.by_set.get(&key).into_iter().chain(later).copied()
     }
 
     /// Adds a conversation; gives it its permanent number where it has none.

@@ -34,8 +34,10 @@ impl Command {
 /// In what a sender's messages keep their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lane {
-    Conversation(u32, u32),
-    Peers(u32, Vec<PeerId>),
+    /// The sender, and the permanent number of a conversation whose members are not fixed.
+    Conversation(u32, u64),
+    /// The sender, and everyone in a direct conversation, sorted: whether or not it was made.
+    Peers(u32, Arc<[PeerId]>),
 }
 
 /// What waits for deferred hooks.
@@ -48,9 +50,14 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
+    /// Whether any message is parked.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
     /// Whether a message of this lane is parked.
     pub(crate) fn is_held(&self, lane: &Lane) -> bool {
-        !self.behind.is_empty() && self.behind.contains_key(lane)
+        self.behind.contains_key(lane)
     }
 
     /// Lets a message wait behind the parked one of its lane.

@@ -1,6 +1,6 @@
 //! Peers: who there is, on which devices, and where each device has got to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -9,6 +9,7 @@ use crate::cursor::Cursor;
 use crate::id::{DeviceId, PeerId, RetryToken};
 use crate::message::Accepted;
 use crate::slots::Slots;
+use crate::state::owed::Owed;
 use crate::table::{KeyedTable, Keying};
 use crate::time::Timestamp;
 
@@ -29,6 +30,18 @@ impl Device {
     pub(crate) fn unknown() -> Self {
         Self { id: None, seen_at: Timestamp::ZERO, cursors: FxHashMap::default(), dirty: false, pages: 0 }
     }
+}
+
+/// The answers to transient messages with a token, oldest first.
+#[derive(Debug, Default)]
+struct SentTransient(VecDeque<Transient>);
+
+/// A token and whether a transient message was asked for, or became one by a hook; and the answer.
+type Transient = (RetryToken, bool, Accepted);
+
+impl SentTransient {
+    /// Tokens remembered: some seconds of a busy sender.
+    const MAX: usize = 64;
 }
 
 /// A peer.
@@ -59,7 +72,9 @@ pub(crate) struct Peer {
     /// Rows that what it has read takes in the store.
     pub(crate) read_pages: u64,
     /// The answers to its newest transient messages that came with a retry token; seldom any.
-    sent_transient: Option<Box<VecDeque<(RetryToken, Accepted)>>>,
+    sent_transient: Option<Box<SentTransient>>,
+    /// Receipts that came while it was away, by conversation.
+    pub(crate) owed: BTreeMap<u32, Owed>,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -81,25 +96,24 @@ impl Peer {
             queued: false,
             read_pages: 0,
             sent_transient: None,
+            owed: BTreeMap::new(),
             pinned: 0,
         }
     }
 
-    /// Tokens of transient messages that are remembered: some seconds of a busy sender.
-    const TRANSIENT_TOKENS_MAX: usize = 64;
-
     /// Remembers the answer to a transient message by its token, while the peer is known: nothing of it is stored.
-    pub(crate) fn note_transient(&mut self, token: RetryToken, accepted: Accepted) {
-        let sent = self.sent_transient.get_or_insert_default();
-        if sent.len() == Self::TRANSIENT_TOKENS_MAX {
+    pub(crate) fn note_transient(&mut self, token: RetryToken, was_asked: bool, accepted: Accepted) {
+        let sent = &mut self.sent_transient.get_or_insert_default().0;
+        if sent.len() == SentTransient::MAX {
             sent.pop_front();
         }
-        sent.push_back((token, accepted));
+        sent.push_back((token, was_asked, accepted));
     }
 
     /// The answer to a transient message that was sent with this token lately.
-    pub(crate) fn transient_answer(&self, token: &RetryToken) -> Option<&Accepted> {
-        self.sent_transient.iter().flat_map(|sent| sent.iter()).find(|(sent, _)| sent == token).map(|(_, to)| to)
+    pub(crate) fn transient_answer(&self, token: &RetryToken, asked: bool) -> Option<&Accepted> {
+        let mut sent = self.sent_transient.iter().flat_map(|sent| sent.0.iter());
+        sent.find(|(known, was_asked, _)| known == token && *was_asked == asked).map(|(_, _, accepted)| accepted)
     }
 
     /// Whether it has an open session.
@@ -148,6 +162,7 @@ impl Peer {
             self.conversations.remove(at);
         }
         self.devices.iter_mut().for_each(|device| drop(device.cursors.remove(&conversation)));
+        self.owed.remove(&conversation);
     }
 }
 

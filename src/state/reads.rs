@@ -2,11 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
+use crate::id::MessageId;
 use crate::log;
-use crate::log::{Found, LogReader, LogView, Missed, Part, Reader};
+use crate::log::{Found, Limits, LogReader, LogView, Missed, Part, Reader};
+use crate::message::Message;
 use crate::output::SessionRef;
-use crate::page::{Order, Page};
+use crate::page::{Bound, Order, Page};
+use crate::rows::conversation::ConversationRow;
 use crate::rows::index::{ENTRY, IndexRow};
 use crate::rows::nonce::NonceRow;
 use crate::rows::token::TokenRow;
@@ -20,11 +26,13 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(crate) enum Plan {
     /// The offline queue of a session that opens.
-    Backlog { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, cutoff: Option<Timestamp>, max: usize },
+    Backlog { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, limits: Limits },
     /// What a lagging session missed.
-    Lag { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, position: u64, max: usize },
+    Lag { session: SessionRef, head: u64, who: Reader, parts: Vec<Part>, position: u64, opened_at: u64, max: usize },
     /// A page of one log.
-    History { actor: Actor, who: Option<Reader>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
+    History { actor: Actor, who: Option<Box<Reader>>, view: LogView, spans: Vec<(u64, u64)>, page: Page },
+    /// The number of a message that was read.
+    Find { actor: Actor, view: LogView, id: MessageId },
     /// A page of what was accepted in the whole application.
     Scope { actor: Actor, scope: Scope },
     /// Chunks that retention removes.
@@ -39,22 +47,22 @@ pub(crate) enum Outcome {
     Missed(Missed),
     Page(Vec<Found>, bool),
     Scope(Vec<(u64, Found)>, bool),
+    Number(Option<u64>),
     Keys { keys: Vec<Vec<u8>>, first_kept: u64 },
 }
 
 impl Plan {
     pub(crate) fn read(&self, reader: &mut LogReader<'_>, store: &dyn Store) -> Result<Outcome, StoreError> {
         match self {
-            Self::Backlog { who, parts, cutoff, max, .. } => {
-                log::backlog(reader, who, parts, *max, *cutoff).map(Outcome::Missed)
-            }
-            Self::Lag { who, parts, position, max, .. } => {
-                log::after_position(reader, who, parts, *position, *max).map(Outcome::Missed)
+            Self::Backlog { who, parts, limits, .. } => log::backlog(reader, who, parts, *limits).map(Outcome::Missed),
+            Self::Lag { who, parts, position, opened_at, max, .. } => {
+                log::after_position(reader, who, parts, (*position, *opened_at), *max).map(Outcome::Missed)
             }
             Self::History { who, view, spans, page, .. } => {
-                let (found, more) = log::page(reader, who.as_ref(), view, spans, page)?;
+                let (found, more) = log::page(reader, who.as_deref(), view, spans, page)?;
                 Ok(Outcome::Page(found, more))
             }
+            Self::Find { view, id, .. } => reader.number_of(view, *id).map(Outcome::Number),
             Self::Scope { scope, .. } => scope.read(reader, store).map(|(found, more)| Outcome::Scope(found, more)),
             Self::Trim { view, keep_from, cutoff, all } => {
                 let (keys, first_kept) = log::old_chunks(store, view, *keep_from, *cutoff, *all)?;
@@ -133,79 +141,150 @@ pub(crate) struct Scope {
     /// The sender's permanent number.
     pub(crate) sender: Option<u64>,
     pub(crate) page: Page,
-    /// Entries that are not in the index rows yet, oldest first.
+    /// Entries that the store may not have in index rows yet, oldest first.
     pub(crate) recent: Vec<u64>,
+    /// What an earlier read found, where it stopped short of the page.
+    pub(crate) given: Vec<Arc<Message>>,
+}
+
+/// What a page of a [`Scope`] has so far.
+struct Gathered<'a, 's> {
+    scope: &'a Scope,
+    reader: &'a mut LogReader<'s>,
+    store: &'a dyn Store,
+    /// Which conversations are there.
+    there: FxHashMap<u64, bool>,
+    /// The messages, each with its conversation's number.
+    found: Vec<(u64, Found)>,
+    more: bool,
 }
 
 impl Scope {
-    /// The messages in the page's order, each with its conversation's number.
+    /// Index rows that are read together.
+    const ROWS: usize = 16;
+
+    /// The messages in the page's order, each with its conversation's number, and whether there are more.
     pub(crate) fn read(
         &self,
         reader: &mut LogReader<'_>,
         store: &dyn Store,
     ) -> Result<(Vec<(u64, Found)>, bool), StoreError> {
-        let (wanted, more) = self.select(reader, store)?;
-        let mut found = Vec::with_capacity(wanted.len());
-        for [conversation, number] in wanted {
-            let view = LogView::durable(conversation, number);
-            if let Some(message) = reader.one(&view, number)? {
-                found.push((conversation, message));
-            }
-        }
-        Ok((found, more))
-    }
-
-    /// Conversation and number of each message of the page, and whether there are more.
-    pub(crate) fn select(
-        &self,
-        reader: &mut LogReader<'_>,
-        store: &dyn Store,
-    ) -> Result<(Vec<[u64; 2]>, bool), StoreError> {
-        let mut wanted = Vec::new();
-        let (rows, newest_first) = (keys::all(IndexRow::LETTER), self.page.order == Order::NewestFirst);
-        if newest_first {
-            self.take(&self.recent, &mut wanted);
-        }
-        let direction = if newest_first { Direction::Descending } else { Direction::Ascending };
-        store.scan(&rows.start[..]..&rows.end[..], direction, &mut |key, row| {
-            match rows::open::<IndexRow>(key, row) {
-                Ok(row) => self.take(&row.into_entries(), &mut wanted),
-                Err(error) => reader.damaged.push(error),
-            }
-            if wanted.len() > self.page.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if !newest_first {
-            self.take(&self.recent, &mut wanted);
-        }
-        let more = wanted.len() > self.page.limit;
-        wanted.truncate(self.page.limit);
-        Ok((wanted, more))
-    }
-
-    /// Takes what the page wants of some entries, in its order, up to one more than it may have.
-    pub(crate) fn take(&self, entries: &[u64], wanted: &mut Vec<[u64; 2]>) {
-        let mut entries: Vec<&[u64]> = entries.chunks_exact(ENTRY).collect();
+        let (there, found) = (FxHashMap::default(), Vec::new());
+        let mut page = Gathered { scope: self, reader, store, there, found, more: false };
         if self.page.order == Order::NewestFirst {
-            entries.reverse();
+            page.take(&self.recent)?;
+            page.take_rows(Direction::Descending)?;
+        } else {
+            page.take_rows(Direction::Ascending)?;
+            page.take(&self.recent)?;
         }
-        for entry in entries {
-            let &[_, at, conversation, number, sender] = entry else { continue };
-            let inside = self.is_inside(Timestamp::from_millis(at));
-            let is_senders = self.sender.is_none_or(|wanted| wanted == sender);
-            if inside && is_senders && wanted.len() <= self.page.limit {
-                wanted.push([conversation, number]);
-            }
-        }
+        Ok((page.found, page.more))
     }
 
-    /// Whether a time lies within the page's bounds; ids are told apart once the messages are read.
-    fn is_inside(&self, at: Timestamp) -> bool {
-        let (older, newer) = match self.page.order {
-            Order::NewestFirst => (self.page.end, self.page.start),
-            Order::OldestFirst => (self.page.start, self.page.end),
+    /// Whether a message of this time may lie within the page's bounds; in the millisecond of a bound its id decides.
+    fn may_hold(&self, at: Timestamp) -> bool {
+        let (older, newer) = self.page.bounds();
+        let counts = |bound: Bound| bound.included || bound.id.is_some();
+        older.is_none_or(|bound| if counts(bound) { at >= bound.timestamp } else { at > bound.timestamp })
+            && newer.is_none_or(|bound| if counts(bound) { at <= bound.timestamp } else { at < bound.timestamp })
+    }
+
+    fn holds(&self, message: &Found) -> bool {
+        let (older, newer) = self.page.bounds();
+        older.is_none_or(|bound| !log::is_before(message, &bound, !bound.included))
+            && newer.is_none_or(|bound| log::is_before(message, &bound, bound.included))
+    }
+}
+
+impl Gathered<'_, '_> {
+    /// Takes what the page wants of the index rows, some rows at a time: no read of messages happens inside a scan.
+    fn take_rows(&mut self, direction: Direction) -> Result<(), StoreError> {
+        let all = keys::all(IndexRow::LETTER);
+        let (mut start, mut end) = (all.start, all.end);
+        while !self.more {
+            let mut rows = Vec::new();
+            self.store.scan(&start..&end, direction, &mut |key, row| {
+                rows.push((key.to_vec(), rows::open::<IndexRow>(key, row).map(IndexRow::into_entries)));
+                if rows.len() < Scope::ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let Some((last, _)) = rows.last() else { break };
+            match direction {
+                Direction::Ascending => start = [last.as_slice(), &[0]].concat(),
+                Direction::Descending => end = last.clone(),
+            }
+            // What is still in memory was written while this read waited.
+            let recent_from = self.scope.recent.first().copied().unwrap_or(u64::MAX);
+            for (_, entries) in rows {
+                match entries {
+                    Ok(entries) if entries.first() < Some(&recent_from) => self.take(&entries)?,
+                    Ok(_) => {}
+                    Err(error) => self.reader.damaged.push(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the page wants of some entries, in its order, until it is full and there is one more.
+    fn take(&mut self, entries: &[u64]) -> Result<(), StoreError> {
+        let scope = self.scope;
+        let inside = |entry: &&[u64]| match **entry {
+            [_, at, _, _, sender] => {
+                scope.may_hold(Timestamp::from_millis(at)) && scope.sender.is_none_or(|wanted| wanted == sender)
+            }
+            _ => false,
         };
-        older.is_none_or(|bound| if bound.included { at >= bound.timestamp } else { at > bound.timestamp })
-            && newer.is_none_or(|bound| if bound.included { at <= bound.timestamp } else { at < bound.timestamp })
+        let mut wanted: Vec<&[u64]> = entries.chunks_exact(ENTRY).filter(inside).collect();
+        if scope.page.order == Order::NewestFirst {
+            wanted.reverse();
+        }
+        if self.comes_before(&wanted)? {
+            return Ok(());
+        }
+        for entry in wanted {
+            let Some((conversation, message)) = self.one(entry)?.filter(|_| !self.more) else { continue };
+            if self.found.len() >= scope.page.limit {
+                self.more = true;
+            } else {
+                self.found.push((conversation, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether some entries, in the page's order, all lie before its start: where many messages are of one millisecond, one
+    /// of them is read instead of all.
+    fn comes_before(&mut self, entries: &[&[u64]]) -> Result<bool, StoreError> {
+        let (Some(start), Some(last)) = (self.scope.page.start, entries.last()) else { return Ok(false) };
+        if last.get(1) != Some(&start.timestamp.as_millis()) {
+            return Ok(false);
+        }
+        let newest_first = self.scope.page.order == Order::NewestFirst;
+        let message = self.read(last)?;
+        Ok(message.is_some_and(|(_, message)| log::is_before(&message, &start, start.included) != newest_first))
+    }
+
+    /// The message of an entry, where the page wants it.
+    fn one(&mut self, entry: &[u64]) -> Result<Option<(u64, Found)>, StoreError> {
+        if self.more {
+            return Ok(None);
+        }
+        Ok(self.read(entry)?.filter(|(_, message)| self.scope.holds(message)))
+    }
+
+    /// The message of an entry, where it is still there.
+    fn read(&mut self, entry: &[u64]) -> Result<Option<(u64, Found)>, StoreError> {
+        let &[_, _, conversation, number, _] = entry else { return Ok(None) };
+        let there = match self.there.get(&conversation) {
+            Some(there) => *there,
+            None => self.store.get(&ConversationRow::key(conversation))?.is_some(),
+        };
+        self.there.insert(conversation, there);
+        if !there {
+            return Ok(None);
+        }
+        let found = self.reader.one(&LogView::durable(conversation, number), number)?;
+        Ok(found.map(|message| (conversation, message)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use crate::id::MessageId;
+use crate::output::SessionRef;
 
 /// Where an acknowledged message is.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,10 @@ pub(crate) struct Whereabouts {
     /// The conversation's permanent number: its place may be another's by the time of the acknowledgement.
     pub(crate) conversation: u64,
     pub(crate) number: u64,
+    /// Its place in the order of all facts.
+    pub(crate) position: u64,
+    /// The session that sent it; `None` for the host's, and for one read back from the log.
+    pub(crate) sent_by: Option<SessionRef>,
     /// Who wants to know of its arrival.
     pub(crate) receipt_to: Option<u32>,
 }

@@ -21,6 +21,8 @@ pub(crate) struct Sent {
     pub(crate) id: MessageId,
     pub(crate) number: u64,
     pub(crate) timestamp: Timestamp,
+    /// When, by the host's clock: the message's own time may be ahead of it.
+    pub(crate) noted_at: Timestamp,
     pub(crate) changed: Option<Content>,
     /// What tells its row in the store from others of its time; zero where none was staged.
     pub(crate) row: u64,
@@ -65,7 +67,7 @@ impl RetryTokens {
         if self.per_sender_max == 0 {
             return false;
         }
-        let at = sent.timestamp;
+        let at = sent.noted_at;
         let tokens = self.by_sender.entry(sender).or_default();
         if tokens.is_empty() {
             self.by_time.push(Reverse((at, sender)));
@@ -85,7 +87,7 @@ impl RetryTokens {
 
     fn give_up(&mut self, sent: &Sent) {
         if sent.row != 0 {
-            self.given_up.push_back((sent.timestamp, sent.row));
+            self.given_up.push_back((sent.noted_at, sent.row));
         }
     }
 
@@ -115,7 +117,7 @@ impl RetryTokens {
         let Some(tokens) = self.by_sender.get_mut(&sender) else { return (gone, None) };
         while let Some(oldest) = tokens.front() {
             let key = (sender, oldest.clone());
-            let at = self.known.get(&key).map_or(Timestamp::ZERO, |sent| sent.timestamp);
+            let at = self.known.get(&key).map_or(Timestamp::ZERO, |sent| sent.noted_at);
             if at >= limit || gone == max {
                 return (gone, Some(at));
             }
@@ -140,7 +142,15 @@ mod tests {
 
     fn sent(at: u64) -> Sent {
         let timestamp = Timestamp::from_millis(at);
-        Sent { conversation: 0, id: MessageId::from_bytes([0; 16]), number: at, timestamp, changed: None, row: at }
+        Sent {
+            conversation: 0,
+            id: MessageId::from_bytes([0; 16]),
+            number: at,
+            timestamp,
+            noted_at: timestamp,
+            changed: None,
+            row: at,
+        }
     }
 
     fn token(n: u64) -> RetryToken {

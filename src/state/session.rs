@@ -1,5 +1,6 @@
 //! Sessions: the live attachments of a peer's devices. Who is online is known here.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
@@ -65,8 +66,10 @@ pub(crate) struct Rare {
     pub(crate) key: Option<crate::signature::KeyId>,
     /// What it was given from the log: the acknowledgements of these cannot be looked up among recent messages.
     pub(crate) given: FxHashMap<MessageId, crate::state::recent::Whereabouts>,
-    /// What it sent itself while it was lagging.
-    pub(crate) sent_while_lagging: Vec<u64>,
+    /// Copies of its peer's own messages that it was given, in their order, until something after them is acknowledged.
+    pub(crate) copies: VecDeque<crate::state::recent::Whereabouts>,
+    /// Transient messages that it missed while it was behind.
+    pub(crate) missed: u64,
     /// What it missed in its pause and is in no log.
     pub(crate) notices: Notices,
 }
@@ -88,11 +91,6 @@ impl Session {
             token: 0,
             rare: Box::default(),
         }
-    }
-
-    /// Whether it is open, and still the tenant that `reference` names.
-    pub(crate) fn is_attached(&self, reference: SessionRef) -> bool {
-        self.generation == reference.generation && self.state == State::Open
     }
 
     /// Whether it watches a peer.

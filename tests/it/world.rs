@@ -740,6 +740,9 @@ impl World {
                 let text = self.seen.iter().find(|(_, seen)| seen.id == *id).map_or("?", |(text, _)| text);
                 format!("{peer} received in {}: {text}", self.label(conversation))
             }
+            Update::ReceivedTo { conversation, peer, number, .. } => {
+                format!("{peer} received in {} all up to #{number}", self.label(conversation))
+            }
             Update::Presence { online, offline } => {
                 format!("presence: online {}, offline {}", names(online), names(offline))
             }

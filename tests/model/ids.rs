@@ -121,6 +121,16 @@ impl Ids {
                 equal("the peer", by, &Self::peer(*peer))?;
                 equal("the time", is_at.as_millis(), *at)
             }
+            (
+                What::ReceivedTo { message, peer, at },
+                Update::ReceivedTo { conversation, id, number, peer: by, at: is_at },
+            ) => {
+                let held = &model.messages[*message];
+                self.bind_conversation(held.conversation.unwrap_or_default(), conversation)?;
+                equal("the message", (Some(*id), Some(*number)), (self.message(*message), held.number))?;
+                equal("the peer", by, &Self::peer(*peer))?;
+                equal("the time", is_at.as_millis(), *at)
+            }
             (What::Presence { online, offline }, Update::Presence { online: came, offline: went }) => {
                 equal("who came", came, &Self::names(online))?;
                 equal("who went", went, &Self::names(offline))
@@ -142,6 +152,10 @@ impl Ids {
                     Cause::Age => GapCause::Age,
                 };
                 equal("the gap", (gap.from, gap.to, gap.count, gap.cause), (*from, *to, *count, cause))
+            }
+            (What::Missed(count), Update::Gap(gap)) => {
+                equal("the gap", (&gap.conversation, gap.from, gap.to), (&None, 0, 0))?;
+                equal("what passed by", (gap.count, gap.cause), (*count, GapCause::Overflow))
             }
             (What::Closed(code), Update::Closed { error }) => {
                 equal("the code", error.as_ref().map(switchboard::Error::code), *code)

@@ -73,8 +73,6 @@ pub(crate) struct Model {
     pub(crate) expected: Vec<Expected>,
     pub(crate) hooks: HookState,
     presence_due: Option<u64>,
-    /// Copies of a peer's own messages that are not durable: session and attachment, conversation and number.
-    copies: Vec<(usize, u32, usize, u64)>,
     attachments: u64,
     /// The commit that is being filled, the newest one that surely has something, and the newest durable one.
     pub(crate) filling: u64,

@@ -290,7 +290,8 @@ mod tests {
         let mut updates: Vec<_> = [Joined, Left, MembersJoined(peers()), MembersLeft(peers())].map(membership).into();
         updates.extend([ConversationKind::Direct, ConversationKind::Group].map(message));
         let id = MessageId::from_bytes([1; 16]);
-        updates.push(Update::Receipt { conversation: room(), id, peer: by, at: Timestamp::ZERO });
+        updates.push(Update::Receipt { conversation: room(), id, peer: by.clone(), at: Timestamp::ZERO });
+        updates.push(Update::ReceivedTo { conversation: room(), id, number: 1, peer: by, at: Timestamp::ZERO });
         updates.push(Update::Presence { online: peers(), offline: peers() });
         updates.push(Update::Gap(gap));
         updates.extend([None, Some(Error::KickedByApp)].map(|error| Update::Closed { error }));

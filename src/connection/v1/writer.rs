@@ -112,7 +112,8 @@ fn rooms(conversations: &[ConversationInfo]) -> Body {
 pub(super) fn update(update: &Update) -> Vec<Vec<u8>> {
     match update {
         Update::Message { message, offline } => vec![direct(message, *offline)],
-        Update::Receipt { id, at, .. } => {
+        // These frames name a message: who is told of the newest one knows of those before it.
+        Update::Receipt { id, at, .. } | Update::ReceivedTo { id, at, .. } => {
             vec![Body::new("rcp").with("id", &id.to_string()).with("t", &at.as_millis()).finish()]
         }
         Update::Presence { online, offline } => [("on", online), ("off", offline)]

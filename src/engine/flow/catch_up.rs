@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::cursor::Cursor;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::SessionId;
-use crate::log::{Cut, Found, LogReader, Missed, Part, backlog};
+use crate::log::{Cut, Found, Limits, LogReader, Missed, Part, backlog};
 use crate::message::Message;
 use crate::output::{Class, Output, SessionRef};
 use crate::state::reads::Plan;
@@ -51,9 +50,9 @@ impl Engine {
         session.flow = Flow::Reading;
         session.catch_up = session.catch_up.wrapping_add(1);
         let (peer, reference) = (session.peer, self.sessions.reference(slot));
-        let parts = self.parts(peer, slot, Some(position));
-        let plan = Plan::Lag { session: reference, head: self.position, who: self.reader(peer), parts, position, max };
-        self.reads.plan(plan);
+        let opened_at = self.sessions[slot].opened_at;
+        let (head, who, parts) = (self.position, self.reader(peer), self.parts(peer, slot, Some(position)));
+        self.reads.plan(Plan::Lag { session: reference, head, who, parts, position, opened_at, max });
     }
 
     /// Starts the catch-up of a session that has just opened; where nothing waits, or memory has it, at once.
@@ -61,21 +60,24 @@ impl Engine {
         let (peer, session) = (self.sessions[slot].peer, self.sessions.reference(slot));
         let parts = self.parts(peer, slot, None);
         let head = self.position;
-        let cutoff = self.deletion_before(self.config.offline_after);
-        let max = self.config.offline_messages_max;
+        let limits = Limits {
+            max: self.config.offline_messages_max,
+            cutoff: self.deletion_before(self.config.offline_after),
+            reads_cuts: self.narrows,
+        };
         let who = self.reader(peer);
         if parts.iter().all(|part| part.from > part.view.durable) {
             // Nothing of it is in the store: an empty one will do.
             let nothing = MemoryStore::new();
-            let found = backlog(&mut LogReader::new(&nothing), &who, &parts, max, cutoff);
+            let found = backlog(&mut LogReader::new(&nothing), &who, &parts, limits);
             self.give_backlog(session, head, found.unwrap_or_default());
         } else {
-            self.reads.plan(Plan::Backlog { session, head, who, parts, cutoff, max });
+            self.reads.plan(Plan::Backlog { session, head, who, parts, limits });
         }
     }
 
     /// What a session has not received, log by log: since its device's cursors, or for a lagging one everything from
-    /// `position` on.
+    /// `position` on, of which it is given what it has not acknowledged before it opened.
     fn parts(&self, peer: u32, slot: u32, position: Option<u64>) -> Vec<Part> {
         let held = &self.peers[peer];
         let device = held.device(self.sessions[slot].rare.device.as_ref());
@@ -86,15 +88,13 @@ impl Engine {
             if log.last_position < position.unwrap_or_default() {
                 continue;
             }
-            let cursor = match position {
-                Some(_) => Cursor::default(),
-                None => self.cursor(peer, device, conversation),
-            };
-            if cursor.received >= log.last_number {
+            let cursor = self.cursor(peer, device, conversation);
+            let received = if position.is_some() { 0 } else { cursor.received };
+            if received >= log.last_number {
                 continue;
             }
             for (first, last) in member.ranges(log.last_number) {
-                let from = first.max(cursor.received + 1);
+                let from = first.max(received + 1);
                 if from <= last {
                     parts.push(Part { view: log.view(conversation), from, to: last, cursor: cursor.clone() });
                 }
@@ -108,7 +108,10 @@ impl Engine {
         if !self.is_reading(session) {
             return;
         }
-        missed.messages.extend(self.newer_than(session.slot, head));
+        let newer = self.newer_than(session.slot, head);
+        missed
+            .messages
+            .extend(newer.into_iter().filter(|(slot, found)| !self.has_received(session.slot, *slot, found)));
         let over = missed.messages.len().saturating_sub(self.config.offline_messages_max);
         for (slot, found) in missed.messages.drain(..over) {
             missed.cuts.push(Cut { slot, from: found.number(), to: found.number(), count: 1, cause: GapCause::Limit });
@@ -130,22 +133,14 @@ impl Engine {
                 missed.messages.truncate(max);
             }
         }
-        let mine = std::mem::take(&mut self.sessions[session.slot].rare.sent_while_lagging);
-        missed.messages.retain(|(_, found)| !mine.contains(&found.position()));
+        missed.messages.retain(|(slot, found)| !self.has_sent(session, *slot, found));
         let nothing = missed.messages.is_empty();
         self.give_cuts(session, missed.cuts);
         self.give_messages(session, missed.messages);
         match missed.more_from {
             None => self.go_live(session),
-            Some(position) => {
-                let slot = session.slot;
-                self.sessions[slot].rare.sent_while_lagging = mine.into_iter().filter(|p| *p >= position).collect();
-                if nothing {
-                    self.read_on(slot, position, max);
-                } else {
-                    self.sessions[slot].flow = Flow::Lagging(position);
-                }
-            }
+            Some(position) if nothing => self.read_on(session.slot, position, max),
+            Some(position) => self.sessions[session.slot].flow = Flow::Lagging(position),
         }
     }
 
@@ -155,23 +150,41 @@ impl Engine {
             && self.sessions.find(self.sessions.id(session.slot)).is_some()
     }
 
+    /// Whether a session's device has acknowledged a message.
+    fn has_received(&self, session: u32, conversation: u32, found: &Found) -> bool {
+        let held = &self.sessions[session];
+        let device = self.peers[held.peer].device(held.rare.device.as_ref());
+        self.cursor(held.peer, device, conversation).has(found.number())
+    }
+
+    /// Whether a session has sent a message itself. Of one that is not among the newest of the engine only the device is known.
+    fn has_sent(&self, session: SessionRef, conversation: u32, found: &Found) -> bool {
+        let me = self.sessions[session.slot].peer;
+        let is_mine = match found {
+            Found::Stored(stored) => stored.from == self.peers[me].number,
+            Found::Shared(message) => message.from == self.peers[me].id,
+        };
+        is_mine
+            && match self.recent.find(&found.id()) {
+                Some(at) => at.sent_by == Some(session),
+                None => self.has_received(session.slot, conversation, found),
+            }
+    }
+
     /// Messages that were accepted while a read was under way, oldest first.
     fn newer_than(&self, slot: u32, head: u64) -> Vec<(u32, Found)> {
         let peer = self.sessions[slot].peer;
         let who = self.reader(peer);
-        let device = self.sessions[slot].rare.device.as_ref();
-        let device = self.peers[peer].device(device);
         let mut newer = Vec::new();
         for &conversation in &self.peers[peer].conversations {
             let log = &self.conversations[conversation];
             let Some(member) = log.members.get(&peer).filter(|_| log.last_position > head) else { continue };
-            let cursor = self.cursor(peer, device, conversation);
             let ranges: Vec<_> = member.ranges(log.last_number).collect();
             for message in log.tail.iter().rev().take_while(|message| message.position > head) {
                 let number = message.number.unwrap_or_default();
                 let found = Found::Shared(Arc::clone(message));
                 let inside = ranges.iter().any(|range| (range.0..=range.1).contains(&number));
-                if inside && !cursor.has(number) && found.is_for(&who) && !message.deleted {
+                if inside && found.is_for(&who) && !message.deleted {
                     newer.push((conversation, found));
                 }
             }
@@ -184,7 +197,8 @@ impl Engine {
     fn give_cuts(&mut self, session: SessionRef, mut cuts: Vec<Cut>) {
         cuts.sort_by_key(|cut| (cut.slot, cut.from));
         cuts.dedup_by(|next, cut| {
-            let joins = next.slot == cut.slot && next.cause == cut.cause && next.from <= cut.to + 1;
+            let told = next.count > 0 && cut.count > 0;
+            let joins = told && next.slot == cut.slot && next.cause == cut.cause && next.from <= cut.to + 1;
             if joins {
                 cut.to = cut.to.max(next.to);
                 cut.count += next.count;
@@ -196,6 +210,9 @@ impl Engine {
         for cut in cuts {
             let conversation = self.conversations.get(cut.slot).map(|conversation| conversation.id.clone());
             self.acknowledge_range(session.slot, cut.slot, cut.from, cut.to);
+            if cut.count == 0 {
+                continue;
+            }
             let gap = Gap { conversation, from: cut.from, to: cut.to, count: cut.count, cause: cut.cause };
             self.deliver(session, Update::Gap(gap), Class::Reply);
         }
@@ -213,7 +230,7 @@ impl Engine {
             let Some(message) = self.share(slot, found) else { continue };
             self.note_given(session.slot, slot, &message);
             if message.from == self.peers[self.sessions[session.slot].peer].id {
-                self.count_copy(session.slot, slot, message.number.unwrap_or_default());
+                self.note_copy(session.slot, slot, &message);
             }
             let position = message.position;
             let update = Update::Message { offline: position <= opened_at, message };
@@ -236,8 +253,18 @@ impl Engine {
         self.sessions[slot].flow = Flow::Live;
         let catch_up = self.sessions[slot].catch_up;
         let id = self.sessions.id(slot);
+        self.give_count_of_missed(session);
         self.gate.emit(Output::Live { session: id, catch_up });
         self.forget_reach(self.sessions[slot].peer);
+    }
+
+    /// Tells a session how many transient messages it missed while it was behind.
+    fn give_count_of_missed(&mut self, session: SessionRef) {
+        let count = std::mem::take(&mut self.sessions[session.slot].rare.missed);
+        if count > 0 {
+            let gap = Gap { conversation: None, from: 0, to: 0, count, cause: GapCause::Overflow };
+            self.deliver(session, Update::Gap(gap), Class::Reply);
+        }
     }
 
     /// A read failed: whoever waits for it is told, or tries again later.
@@ -251,7 +278,9 @@ impl Engine {
                 self.sessions[session.slot].flow = Flow::Lagging(position);
                 self.close_failed(session.slot, Error::Internal);
             }
-            Plan::History { actor, .. } | Plan::Scope { actor, .. } => self.reply_now(actor, Err(Error::Internal)),
+            Plan::History { actor, .. } | Plan::Scope { actor, .. } | Plan::Find { actor, .. } => {
+                self.reply_now(actor, Err(Error::Internal))
+            }
             Plan::Backlog { .. } | Plan::Lag { .. } | Plan::Trim { .. } | Plan::Expire { .. } => {}
         }
     }

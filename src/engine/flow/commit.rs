@@ -105,18 +105,9 @@ impl Engine {
                 self.reads.keep(slot);
             }
         }
+        self.index.settle(staged.number);
         let gate = &self.gate;
         while self.gated.pop_front_if(|gated| gate.is_durable(gated.commit)).is_some() {}
-        self.settle_copies();
-    }
-
-    /// Copies that are durable count as received by the sessions that are still there.
-    fn settle_copies(&mut self) {
-        for (session, slot, number) in std::mem::take(&mut self.copies) {
-            if self.sessions.get(session.slot).is_some_and(|held| held.is_attached(session)) {
-                self.count_copy(session.slot, slot, number);
-            }
-        }
     }
 
     /// Whether anything waits for the store: a batch to write or a read to do.

@@ -94,10 +94,12 @@ impl Engine {
         ticket.is_some_and(|ticket| self.answered.remove(&ticket))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, by the clock that the host told the time of last.
+    ///
+    /// A host whose clock may be set back looks again every second or so; a [`Clock`](crate::Clock) never is.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.timers.next_at()
+        self.timers.next_at().map(|at| self.host_time.shown_at(at))
     }
 
     /// Does what is due, a bounded amount: call it again at once where [`poll_timeout`](Self::poll_timeout) has not moved on.

@@ -25,7 +25,7 @@ impl Engine {
             .filter_map(|(slot, conversation)| Some((slot, conversation.expires_at?)))
             .collect();
         for (slot, at) in temporary {
-            self.timers.set(Timer::Temporary(slot), at);
+            self.wake_at_end(slot, at);
         }
         if !self.index.entries.is_empty() {
             self.timers.set(Timer::Cursors, self.now + self.config.cursors_every);
@@ -36,16 +36,17 @@ impl Engine {
     pub(crate) fn sweep(&mut self) {
         let mut more = false;
         if !self.time_in_doubt {
-            let limit = self.now - self.config.retry_token_after;
+            let now = self.host_time.shown();
+            let limit = now - self.config.retry_token_after;
             more |= self.retry_tokens.expire(limit, STEP);
             more |= self.drop_given_up(STEP);
-            more |= self.nonces.expire(self.now, STEP) == STEP;
+            more |= self.nonces.expire(now, STEP) == STEP;
             more |= self.sweep_former();
             more |= self.plan_trims();
             self.reads.plan(Plan::Expire {
-                now: self.now,
+                now,
                 tokens_before: limit,
-                index_before: self.config.retention_age.map(|age| self.now - age),
+                index_before: self.config.retention_age.map(|age| now - age),
             });
         }
         self.timers.set(Timer::Sweep, self.now + if more { SWEEP_AGAIN } else { SWEEP_EVERY });
@@ -53,7 +54,7 @@ impl Engine {
 
     /// Forgets those who left so long ago that nothing waits for them any more; true where there are more.
     fn sweep_former(&mut self) -> bool {
-        let limit = self.now - self.config.offline_after;
+        let limit = self.host_time.shown() - self.config.offline_after;
         let Some(entry) = self.former.first_entry().filter(|entry| *entry.key() <= limit) else { return false };
         let (left_at, mut gone) = (*entry.key(), entry.remove());
         let rest = gone.split_off(gone.len().min(STEP));
@@ -82,7 +83,7 @@ impl Engine {
         if !self.config.has_retention() {
             return false;
         }
-        let cutoff = self.config.retention_age.map(|age| self.now - age);
+        let cutoff = self.config.retention_age.map(|age| self.host_time.shown() - age);
         let from = self.trim_next;
         let due: Vec<u32> =
             self.conversations.iter().map(|(slot, _)| slot).filter(|slot| *slot >= from).take(STEP).collect();
@@ -121,8 +122,8 @@ impl Engine {
     pub(crate) fn conversation_expired(&mut self, slot: u32) {
         let expired = self.conversations.get(slot).and_then(|conversation| conversation.expires_at);
         let Some(at) = expired else { return };
-        if at > self.now {
-            self.timers.set(Timer::Temporary(slot), at);
+        if at >= self.host_time.shown() {
+            self.wake_at_end(slot, at);
             return;
         }
         // Its messages go with it, and nothing is deleted by age while the time is in doubt.

@@ -98,7 +98,10 @@ impl Engine {
     pub fn conversations_of(&mut self, peer: &PeerId) -> Vec<crate::ConversationInfo> {
         let Some(peer) = self.peers.find(peer) else { return Vec::new() };
         let held = self.peers[peer].conversations.clone();
-        let mine = held.into_iter().filter(|slot| self.conversations[*slot].has_member(peer)).collect::<Vec<_>>();
+        let mine = held
+            .into_iter()
+            .filter(|slot| self.conversations[*slot].has_member(peer) && !self.has_ended(*slot))
+            .collect::<Vec<_>>();
         let mut infos: Vec<_> = mine.into_iter().map(|slot| self.info(slot)).collect();
         infos.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         infos

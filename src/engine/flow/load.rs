@@ -18,12 +18,14 @@ use crate::rows::device::DeviceRow;
 use crate::rows::entry::Stored;
 use crate::rows::member::MemberRow;
 use crate::rows::nonce::NonceRow;
+use crate::rows::owed::OwedRow;
 use crate::rows::peer::PeerRow;
 use crate::rows::reads::ReadsRow;
 use crate::rows::record::RecordError;
 use crate::rows::token::TokenRow;
 use crate::rows::{self, Row, cursors, keys, meta, upgrade};
 use crate::state::conversation::{Conversation, Member};
+use crate::state::owed::Owed;
 use crate::state::peer::Device;
 use crate::state::retry::Sent;
 use crate::store::{Batch, Direction, Store, StoreError};
@@ -62,10 +64,12 @@ pub(crate) fn begin(store: &dyn Store, seed: [u8; 32]) -> Result<Start, StoreErr
 impl Engine {
     /// Reads everything that lives in memory; messages stay in the store.
     pub(crate) fn load(&mut self) -> Result<(), StoreError> {
+        self.narrows = meta::NARROWS.read(&*self.store)?.unwrap_or_default();
         self.load_peers()?;
         self.load_conversations()?;
         self.load_members()?;
         self.load_cursors()?;
+        self.load_owed()?;
         self.load_heads()?;
         let tokens = self.load_tokens()?;
         self.replay(tokens)?;
@@ -129,6 +133,8 @@ impl Engine {
             let (Some(slot), Some(peer)) = (slot, peer) else { return Ok(()) };
             let mut member = Member::from_row(&row);
             member.skip_absences();
+            // What was written by a clock that was ahead must not outlive its age by that.
+            member.left_at = member.left_at.map(|at| at.min(engine.now));
             engine.conversations.forget_set(slot);
             if let Some(left_at) = member.left_at {
                 engine.former.entry(left_at).or_default().push((slot, peer));
@@ -180,10 +186,24 @@ impl Engine {
             }
             let device = &mut devices[at];
             device.id = id;
-            device.seen_at = Timestamp::from_millis(row.seen_at);
+            device.seen_at = Timestamp::from_millis(row.seen_at).min(engine.now);
             device.pages = device.pages.max(page + 1);
             for (conversation, cursor) in cursors {
                 device.cursors.entry(conversation).or_default().join(cursor);
+            }
+            Ok(())
+        })
+    }
+
+    fn load_owed(&mut self) -> Result<(), StoreError> {
+        self.each_row(OwedRow::LETTER, |engine, key, row| {
+            let row: OwedRow = rows::open(key, row)?;
+            let conversation = engine.conversations.by_number(keys::number(key, 1));
+            let peers = engine.peers.by_number(keys::number(key, 0)).zip(engine.peers.by_number(row.by));
+            match conversation.zip(peers) {
+                Some((slot, (peer, by))) => drop(engine.peers[peer].owed.insert(slot, Owed::from_row(by, &row))),
+                // Its conversation has ended.
+                None => engine.gate.delete(key.to_vec()),
             }
             Ok(())
         })
@@ -205,8 +225,7 @@ impl Engine {
             conversation.last_position = position;
             conversation.last_at = at;
             self.position = self.position.max(position);
-            // The ids of this life come after those of the last, which may have ended in this very millisecond.
-            self.now = self.now.max(at + std::time::Duration::from_millis(1));
+            self.stamp_after(at);
         }
         self.report_damage(reader.damaged);
         Ok(())
@@ -250,7 +269,8 @@ impl Engine {
         self.index.note([stored.position, at, conversation, stored.number, stored.from]);
         let token = RetryToken::new(stored.token.as_ref()?).ok()?;
         let (id, number, timestamp) = (stored.id, stored.number, stored.timestamp);
-        Some((sender, token, Sent { conversation, id, number, timestamp, changed: None, row: 0 }))
+        let noted_at = timestamp.min(self.now);
+        Some((sender, token, Sent { conversation, id, number, timestamp, noted_at, changed: None, row: 0 }))
     }
 
     /// Notes the tokens of rows and of logs in the order in which they were used, so that of too many the oldest go. Rows of
@@ -280,9 +300,10 @@ impl Engine {
             let Some(sender) = sender.filter(|_| known) else { return Ok(()) };
             let token = RetryToken::new(row.token).map_err(|_| RecordError::Malformed)?;
             let (id, timestamp) = (MessageId::from_bytes(row.id), Timestamp::from_millis(row.at));
-            if timestamp >= limit {
+            let noted_at = Timestamp::from_millis(keys::number(key, 0));
+            if noted_at >= limit {
                 let (conversation, number, unique) = (row.conversation, row.number, keys::number(key, 1));
-                let sent = Sent { conversation, id, number, timestamp, changed: None, row: unique };
+                let sent = Sent { conversation, id, number, timestamp, noted_at, changed: None, row: unique };
                 tokens.push((sender, token, sent));
             }
             Ok(())

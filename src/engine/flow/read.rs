@@ -87,7 +87,10 @@ impl Engine {
             (Plan::History { actor, view, .. }, Ok(Outcome::Page(found, more))) => {
                 self.give_page(actor, view.slot, found, more);
             }
-            (Plan::Scope { actor, .. }, Ok(Outcome::Scope(found, more))) => self.give_scope(actor, found, more),
+            (Plan::Scope { actor, scope }, Ok(Outcome::Scope(found, more))) => {
+                self.give_scope(actor, scope, found, more);
+            }
+            (Plan::Find { actor, view, .. }, Ok(Outcome::Number(number))) => self.read_found(actor, &view, number),
             (Plan::Trim { view, all, .. }, Ok(Outcome::Keys { keys, first_kept })) => {
                 self.trim(view.slot, view.conversation, all, keys, first_kept);
             }

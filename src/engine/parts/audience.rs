@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::conversation::ConversationKind;
 use crate::engine::Engine;
+use crate::id::PeerId;
 use crate::output::SessionRef;
 use crate::state::actor::Actor;
 use crate::state::conversation::Reach;
@@ -48,6 +49,24 @@ impl Engine {
         sessions
     }
 
+    /// The open sessions of some peers that are catching up.
+    fn behind_of(&self, peers: impl Iterator<Item = u32>) -> Vec<u32> {
+        let open = peers.flat_map(|peer| self.peers[peer].sessions.iter().copied());
+        open.filter(|session| self.sessions[*session].flow != Flow::Live).collect()
+    }
+
+    /// A transient message passes by those of its recipients who are catching up: they are told how many.
+    pub(crate) fn count_missed(&mut self, actor: Actor, slot: Option<u32>, narrowed: Option<&[u32]>, to: &[PeerId]) {
+        let behind = match (slot, narrowed) {
+            (Some(slot), None) => Arc::clone(&self.reach(slot).behind),
+            (_, Some(narrowed)) => Arc::from(self.behind_of(narrowed.iter().copied().chain([actor.peer]))),
+            (None, None) => Arc::from(self.behind_of(to.iter().filter_map(|peer| self.peers.find(peer)))),
+        };
+        for &session in behind.iter().filter(|session| actor.session.is_none_or(|own| own.slot != **session)) {
+            self.sessions[session].rare.missed += 1;
+        }
+    }
+
     /// Everyone that a message to a conversation goes to; kept while membership and presence stand still.
     pub(crate) fn reach(&mut self, slot: u32) -> &Reach {
         if self.conversations[slot].reach.is_none() {
@@ -61,10 +80,15 @@ impl Engine {
         let conversation = &self.conversations[slot];
         if conversation.kind == ConversationKind::Room {
             let present = conversation.present.iter().map(|session| self.sessions.reference(*session));
-            return Reach { sessions: Arc::new(present.collect()), away: Arc::default() };
+            return Reach { sessions: Arc::new(present.collect()), behind: Arc::default(), away: Arc::default() };
         }
+        let behind = self.behind_of(conversation.active_members());
         let sessions = self.live_sessions(conversation.active_members());
         let is_away = |peer: &u32| !self.peers[*peer].is_online() && !self.peers[*peer].logged_out;
-        Reach { sessions: Arc::new(sessions), away: conversation.active_members().filter(is_away).collect() }
+        Reach {
+            sessions: Arc::new(sessions),
+            behind: Arc::from(behind),
+            away: conversation.active_members().filter(is_away).collect(),
+        }
     }
 }

@@ -3,6 +3,11 @@
 use crate::cursor::Cursor;
 use crate::engine::Engine;
 use crate::id::DeviceId;
+use crate::message::Message;
+
+/// Copies of its peer's own messages that a session has and that nothing acknowledged yet, at most: beyond, the oldest come
+/// again.
+const COPIES_MAX: usize = 1_024;
 
 impl Engine {
     /// A device's cursor in a conversation: where a known device has none, the beginning of its membership, for the
@@ -95,14 +100,23 @@ impl Engine {
         }
     }
 
-    /// A copy of what another device sent is acknowledged by nobody: it counts as received where it is delivered, and so not
-    /// before it is durable. Whoever pauses before gets it again.
-    pub(crate) fn count_copy(&mut self, session: u32, slot: u32, number: u64) {
-        let durable = self.conversations.get(slot).is_none_or(|conversation| number <= conversation.durable_number);
-        if durable {
-            self.acknowledge_range(session, slot, number, number);
-        } else {
-            self.copies.push((self.sessions.reference(session), slot, number));
+    /// A session is given a copy of what its peer sent elsewhere. Clients need not acknowledge it: it counts as received with
+    /// the first acknowledgement of something that came after it. Until then it comes again at the next open.
+    pub(crate) fn note_copy(&mut self, session: u32, slot: u32, message: &Message) {
+        let at = self.whereabouts(slot, message);
+        let copies = &mut self.sessions[session].rare.copies;
+        if copies.len() == COPIES_MAX {
+            copies.pop_front();
+        }
+        copies.push_back(at);
+    }
+
+    /// A session has received everything up to a position: the copies among it count as acknowledged.
+    pub(crate) fn acknowledge_copies(&mut self, session: u32, position: u64) {
+        while let Some(copy) = self.sessions[session].rare.copies.pop_front_if(|copy| copy.position <= position) {
+            if let Some(slot) = self.conversations.by_number(copy.conversation) {
+                self.acknowledge_range(session, slot, copy.number, copy.number);
+            }
         }
     }
 }

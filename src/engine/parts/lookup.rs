@@ -27,7 +27,8 @@ impl Engine {
     pub(crate) fn whereabouts(&self, conversation: u32, message: &Message) -> Whereabouts {
         let receipt_to = if message.receipt { self.peers.find(&message.from) } else { None };
         let conversation = self.conversations[conversation].number;
-        Whereabouts { conversation, number: message.number.unwrap_or_default(), receipt_to }
+        let (number, position) = (message.number.unwrap_or_default(), message.position);
+        Whereabouts { conversation, number, position, sent_by: None, receipt_to }
     }
 
     /// A message that the engine has in memory or gave to this session, by its id, and its conversation.
@@ -80,9 +81,20 @@ impl Engine {
 
     /// A conversation that a peer is in; a room is open to anyone. Unknown and forbidden look the same.
     pub(crate) fn conversation_of(&self, peer: u32, id: &ConversationId) -> Result<u32, Error> {
-        let slot = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
+        let slot = self.conversation_named(id)?;
         self.conversations[slot].may_send(peer)?;
         Ok(slot)
+    }
+
+    /// A conversation by its id, whoever is in it. One whose end has passed is over, however late its timer is and whether or
+    /// not the time is in doubt.
+    pub(crate) fn conversation_named(&self, id: &ConversationId) -> Result<u32, Error> {
+        let slot = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
+        if self.has_ended(slot) { Err(Error::ConversationExpired) } else { Ok(slot) }
+    }
+
+    pub(crate) fn has_ended(&self, slot: u32) -> bool {
+        self.conversations[slot].has_ended(self.host_time.shown())
     }
 
     /// Why a conversation that is not there is not there.

@@ -35,7 +35,7 @@ impl Engine {
     /// Ends memberships. What was accepted before still waits for those who left.
     pub(crate) fn remove_members(&mut self, slot: u32, peers: &[u32]) {
         self.conversations.forget_set(slot);
-        let now = self.now;
+        let now = self.host_time.shown();
         for &peer in peers {
             let conversation = &mut self.conversations[slot];
             let last = conversation.last_number;
@@ -53,11 +53,11 @@ impl Engine {
     fn members_changed(&mut self, slot: u32, changed: bool) {
         self.conversations.note_set(slot);
         if changed {
-            let now = self.now;
+            let now = self.host_time.shown();
             let conversation = &mut self.conversations[slot];
             conversation.names = None;
             conversation.reach = None;
-            conversation.updated_at = now;
+            conversation.updated_at = now.max(conversation.updated_at);
             self.write_conversation(slot);
         }
     }

@@ -8,6 +8,7 @@ use crate::rows::conversation::ConversationRow;
 use crate::rows::device::DeviceRow;
 use crate::rows::index::{self, IndexRow};
 use crate::rows::member::MemberRow;
+use crate::rows::owed::OwedRow;
 use crate::rows::peer::PeerRow;
 use crate::rows::reads::ReadsRow;
 use crate::rows::recipients::{NAMED_MAX, Recipients};
@@ -38,8 +39,12 @@ impl Engine {
 
     /// Stages the index of what was accepted since it was last written, and the tokens among it that are still known.
     pub(crate) fn write_index(&mut self) {
-        for (key, row) in IndexRow::of(&std::mem::take(&mut self.index.entries)) {
+        let entries = std::mem::take(&mut self.index.entries);
+        for (key, row) in IndexRow::of(&entries) {
             self.put_row(key, &row);
+        }
+        if !entries.is_empty() {
+            self.index.stage(self.gate.newest(), entries);
         }
         let tokens = std::mem::take(&mut self.index.tokens);
         let written = tokens.len();
@@ -63,7 +68,9 @@ impl Engine {
             id: *sent.id.as_bytes(),
             token: token.as_str(),
         };
-        self.put_row(TokenRow::key(row.at, unique), &row);
+        // It goes a day after it was used, not after the time of its message, which may be ahead of the host's.
+        let key = TokenRow::key(sent.noted_at.as_millis(), unique);
+        self.put_row(key, &row);
     }
 
     /// Stages the removal of at most `max` rows of tokens that were driven out; true where there may be more.
@@ -94,8 +101,9 @@ impl Engine {
         let peer = &self.peers[slot];
         if peer.dirty {
             let (number, written) = (peer.number, peer.read_pages);
-            let row = rows::seal(&PeerRow::key(number), &PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out });
-            self.gate.put(PeerRow::key(number), row);
+            let key = PeerRow::key(number);
+            let value = rows::seal(&key, &PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out });
+            self.gate.put(key, value);
             let reads = self.reads_of(slot);
             let pages = cursors::pages(reads.iter().map(|(conversation, cursor)| (*conversation, cursor)));
             let used = pages.len() as u64;
@@ -108,6 +116,21 @@ impl Engine {
         }
         for at in 0..self.peers[slot].devices.len() {
             self.write_device(slot, at);
+        }
+        self.write_owed(slot);
+    }
+
+    /// Stages the receipts that a peer was not there to hear.
+    fn write_owed(&mut self, slot: u32) {
+        let peer = &mut self.peers[slot];
+        let number = peer.number;
+        let changed: Vec<u32> = peer.owed.iter().filter(|(_, owed)| owed.dirty).map(|(at, _)| *at).collect();
+        for conversation in changed {
+            let Some(owed) = self.peers[slot].owed.get_mut(&conversation) else { continue };
+            (owed.dirty, owed.written) = (false, true);
+            let by = owed.by;
+            let row = self.peers[slot].owed[&conversation].row(self.peers[by].number);
+            self.put_row(OwedRow::key(number, self.conversations[conversation].number), &row);
         }
     }
 

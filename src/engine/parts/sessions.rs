@@ -10,6 +10,7 @@ use crate::id::{DeviceId, SessionId};
 use crate::output::{Audience, Class, Deliver, Output};
 use crate::state::peer::Device;
 use crate::state::session::State;
+use crate::time::Timestamp;
 use crate::timers::Timer;
 use crate::update::Update;
 
@@ -58,7 +59,8 @@ impl Engine {
     pub(crate) fn note_device(&mut self, slot: u32) {
         let peer = self.sessions[slot].peer;
         let id = self.sessions[slot].rare.device.clone();
-        let (now, too_old) = (self.now, self.now - self.config.device_after);
+        // By a clock in doubt none is: it would lose what waits for it.
+        let (now, too_old) = (self.now, self.deletion_before(self.config.device_after).unwrap_or(Timestamp::ZERO));
         let fresh = Device { id: id.clone(), cursors: self.furthest_cursors(peer), dirty: true, ..Device::unknown() };
         let max = self.config.devices_max;
         let devices = &mut self.peers[peer].devices;

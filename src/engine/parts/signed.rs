@@ -39,7 +39,7 @@ impl Engine {
     ) -> Option<(UsedNonce, KeyId)> {
         let (verifier, signature) = (self.verifier.as_ref()?, signature?);
         let checked = verifier
-            .verify(action, signature, self.now)
+            .verify(action, signature, self.host_time.shown())
             .and_then(|verified| Ok((self.nonces.check(peer, &signature.nonce, &verified)?, verified.key)));
         checked.map_err(|cause| self.alarms.refused(peer, cause)).ok()
     }

@@ -23,15 +23,16 @@ impl Engine {
         unread
     }
 
-    /// How many messages a peer has not read in one conversation.
+    /// How many messages a peer has not read in one conversation, of those that it can still read.
     pub(crate) fn unread_in(&self, peer: u32, slot: u32) -> u64 {
         let conversation = &self.conversations[slot];
-        if conversation.kind == ConversationKind::Room {
+        if conversation.kind == ConversationKind::Room || self.has_ended(slot) {
             return 0;
         }
         let count = |member: &crate::state::conversation::Member| {
-            let lost = conversation.lost.count(member.read + 1, conversation.last_number);
-            member.unread(conversation.last_number).saturating_sub(lost)
+            let (first, last) = (conversation.first_number, conversation.last_number);
+            let lost = conversation.lost.count(first.max(member.read + 1), last);
+            member.unread(first, last).saturating_sub(lost)
         };
         conversation.members.get(&peer).filter(|member| member.is_active()).map_or(0, count)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::conversation::{ConversationInfo, ConversationKind};
+use crate::conversation::{Attributes, ConversationInfo, ConversationKind};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId};
@@ -10,7 +10,6 @@ use crate::request::{Create, Shape};
 use crate::signature::Action;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Set};
-use crate::timers::Timer;
 use crate::update::Reply;
 
 /// How long a temporary conversation lives where nothing is said, unless the settings allow less.
@@ -49,12 +48,7 @@ impl Engine {
     fn check_create(&self, me: &PeerId, create: &Create) -> Result<Vec<PeerId>, Error> {
         self.may_stage()?;
         self.check_ids(&create.members)?;
-        let attributes = serde_json::to_string(&create.attributes).map_or(usize::MAX, |text| text.len());
-        let bytes = attributes.saturating_add(create.name.as_ref().map_or(0, String::len));
-        let max = self.config.attributes_bytes_max;
-        if bytes > max.max(2) {
-            return Err(Error::TooLong { limit: "attributes_bytes_max", max: max as u64 });
-        }
+        self.check_attributes(create)?;
         if create.shape == Shape::Room {
             return self.check_new_conversation().map(|()| Vec::new());
         }
@@ -85,6 +79,17 @@ impl Engine {
         self.check_new_conversation().map(|()| members)
     }
 
+    /// Whether name and attributes fit their row and are read from there as they are: what is nested too deeply is not.
+    fn check_attributes(&self, create: &Create) -> Result<(), Error> {
+        let text = serde_json::to_string(&create.attributes).map_err(|_| Error::Unparseable)?;
+        let bytes = text.len() + create.name.as_ref().map_or(0, String::len);
+        let max = self.config.attributes_bytes_max;
+        if bytes > max.max(2) {
+            return Err(Error::TooLong { limit: "attributes_bytes_max", max: max as u64 });
+        }
+        serde_json::from_str::<Attributes>(&text).map(drop).map_err(|_| Error::Unparseable)
+    }
+
     /// The conversation of exactly these members, where the shape is one that is found.
     fn find_by_members(&self, shape: &Shape, members: &[PeerId]) -> Option<u32> {
         let set = match shape {
@@ -94,7 +99,8 @@ impl Engine {
         };
         let mut slots = members.iter().map(|peer| self.peers.find(peer)).collect::<Option<Vec<u32>>>()?;
         slots.sort_unstable();
-        self.conversations.by_set(set, &slots).filter(|slot| self.conversations[*slot].is_exactly(&slots))
+        let is_it = |slot: &u32| self.conversations[*slot].is_exactly(&slots) && !self.has_ended(*slot);
+        self.conversations.each_by_set(set, &slots).find(is_it)
     }
 
     fn stage_create(&mut self, actor: Actor, create: &Create, members: &[PeerId]) -> u32 {
@@ -103,7 +109,7 @@ impl Engine {
             Shape::Room => (ConversationKind::Room, ""),
             Shape::Temporary(_) => (ConversationKind::Temporary, "_tmp:"),
         };
-        let mut conversation = Conversation::new(self.fresh_conversation_id(prefix), kind, self.now);
+        let mut conversation = Conversation::new(self.fresh_conversation_id(prefix), kind, self.host_time.shown());
         conversation.unique = create.shape == Shape::Unique;
         conversation.name = create.name.as_ref().map(|name| self.masked_text(kind, name));
         conversation.attributes = create.attributes.clone();
@@ -125,7 +131,8 @@ impl Engine {
 
     /// A temporary conversation: its members never change, and stand in its own row.
     fn stage_temporary(&mut self, mut conversation: Conversation, peers: &[u32], life: Duration) -> u32 {
-        let expires_at = self.now + if life.is_zero() { TEMPORARY.min(self.config.temporary_max) } else { life };
+        let life = if life.is_zero() { TEMPORARY.min(self.config.temporary_max) } else { life };
+        let expires_at = self.host_time.shown() + life;
         conversation.expires_at = Some(expires_at);
         conversation.active = peers.len();
         let member = crate::state::conversation::Member::joined_after(0);
@@ -135,7 +142,7 @@ impl Engine {
             self.persist_peer(peer);
             self.peers[peer].enter(slot);
         }
-        self.timers.set(Timer::Temporary(slot), expires_at);
+        self.wake_at_end(slot, expires_at);
         self.write_conversation(slot);
         slot
     }
@@ -151,8 +158,8 @@ impl Engine {
     /// The groups and other conversations of the actor.
     pub(crate) fn list_conversations(&mut self, actor: Actor) -> Result<(), Error> {
         let held = &self.peers[actor.peer].conversations;
-        let mine: Vec<u32> =
-            held.iter().copied().filter(|slot| self.conversations[*slot].has_member(actor.peer)).collect();
+        let is_mine = |slot: &u32| self.conversations[*slot].has_member(actor.peer) && !self.has_ended(*slot);
+        let mine: Vec<u32> = held.iter().copied().filter(is_mine).collect();
         let mut infos: Vec<ConversationInfo> = mine.into_iter().map(|slot| self.info(slot)).collect();
         infos.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         self.reply(actor, Reply::Conversations(infos));

@@ -1,13 +1,15 @@
 //! History: pages of one log for its members, and of everything for the host.
 
+use std::sync::Arc;
+
 use crate::config::HistoryScope;
 use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, PeerId, Ticket};
 use crate::log::{Found, Reader};
+use crate::message::Message;
 use crate::page::Page;
-use crate::rows::index;
 use crate::state::actor::Actor;
 use crate::state::reads::{Plan, Scope};
 use crate::time::Timestamp;
@@ -32,7 +34,7 @@ impl Engine {
             (HistoryScope::Membership, _) | (_, None) => None,
             (_, Some(member)) => Some(member.ranges(conversation.last_number).collect()),
         };
-        let who = Some(Reader { member_in, ..self.reader(actor.peer) });
+        let who = Some(Box::new(Reader { member_in, ..self.reader(actor.peer) }));
         let view = conversation.view(slot);
         self.reads.plan(Plan::History { actor, who, view, spans, page });
         Ok(())
@@ -43,12 +45,29 @@ impl Engine {
         self.reply(actor, Reply::History { messages, more });
     }
 
-    pub(crate) fn give_scope(&mut self, actor: Actor, found: Vec<(u64, Found)>, more: bool) {
-        let messages = found
+    /// Gives a page of what was accepted. What ended while it was read leaves no hole: the read goes on behind it.
+    pub(crate) fn give_scope(&mut self, actor: Actor, scope: Scope, found: Vec<(u64, Found)>, more: bool) {
+        let Scope { sender, mut page, given: mut messages, .. } = scope;
+        let (before, wanted) = (messages.len(), messages.len() + found.len());
+        let last = found.last().map(|(_, found)| (found.timestamp(), found.id()));
+        let shared = found
             .into_iter()
             .filter_map(|(conversation, found)| self.share(self.conversations.by_number(conversation)?, found));
-        let messages = messages.collect();
-        self.reply(actor, Reply::History { messages, more });
+        messages.extend(shared);
+        match last {
+            Some((at, id)) if more && messages.len() < wanted => {
+                page = page.after(at, id);
+                page.limit -= messages.len() - before;
+                self.plan_scope(actor, sender, page, messages);
+            }
+            _ => self.reply(actor, Reply::History { messages, more }),
+        }
+    }
+
+    fn plan_scope(&mut self, actor: Actor, sender: Option<u64>, page: Page, given: Vec<Arc<Message>>) {
+        // What is not durable yet is not in the store either: it is left out, as if it was asked for a moment earlier.
+        let recent = self.durable_entries();
+        self.reads.plan(Plan::Scope { actor, scope: Scope { sender, page, recent, given } });
     }
 
     /// For the host: a page of a conversation's log, whoever its members are. Answered by
@@ -68,7 +87,7 @@ impl Engine {
     }
 
     /// For the host: a page of what a peer sent, in all conversations, or with `None` of everything that the application
-    /// accepted. The bounds of the page count by time alone. Answered by [`Event::Answered`](crate::Event::Answered).
+    /// accepted, in the order of (time, id). Answered by [`Event::Answered`](crate::Event::Answered).
     ///
     /// # Errors
     /// [`Error::OverLimit`] for the page's limit.
@@ -77,23 +96,21 @@ impl Engine {
         self.check_page(&page)?;
         let sender = sender.map(|peer| self.peers.find(peer).map_or(u64::MAX, |slot| self.peers[slot].number));
         let actor = self.host_actor(0);
-        // What is not durable yet is not in the store either: it is left out, as if it was asked for a moment earlier.
-        let scope = Scope { sender, page, recent: self.durable_entries(self.index.entries.clone()) };
-        self.reads.plan(Plan::Scope { actor, scope });
+        self.plan_scope(actor, sender, page, Vec::new());
         Ok(actor.ticket)
     }
 
-    fn durable_entries(&self, mut entries: Vec<u64>) -> Vec<u64> {
-        let is_durable = |entry: &[u64]| match *entry {
+    /// What is durable of the entries that the store may not have in index rows.
+    fn durable_entries(&self) -> Vec<u64> {
+        // What a conversation that ended had was durable, or it would not have ended.
+        let is_durable = |entry: &&[u64]| match **entry {
             [_, _, conversation, number, _] => self
                 .conversations
                 .by_number(conversation)
-                .is_some_and(|slot| number <= self.conversations[slot].durable_number),
+                .is_none_or(|slot| number <= self.conversations[slot].durable_number),
             _ => false,
         };
-        let durable = entries.chunks_exact(index::ENTRY).filter(|entry| is_durable(entry)).count();
         // Commits come in order, and so does what they make durable.
-        entries.truncate(durable * index::ENTRY);
-        entries
+        self.index.unwritten().take_while(is_durable).flatten().copied().collect()
     }
 }

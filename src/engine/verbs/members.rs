@@ -18,7 +18,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let me = self.peers[actor.peer].id.clone();
         let nonce = self.check_group_signature(actor, &Action::Join { peer: &me, group: id }, signature)?;
-        let slot = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
+        let slot = self.conversation_named(id)?;
         let is_room = self.conversations[slot].kind == ConversationKind::Room;
         if is_room && actor.session.is_none() {
             return Err(Error::SessionRequired);
@@ -123,7 +123,7 @@ impl Engine {
         id: &ConversationId,
         peers: &[PeerId],
     ) -> Result<(u32, Vec<PeerId>), Error> {
-        let found = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
+        let found = self.conversation_named(id)?;
         // Anyone can know that a room is one: it is joined by its id.
         self.conversations[found].may_change_members().or_else(|error| match self.conversations[found].kind {
             ConversationKind::Room => Err(error),

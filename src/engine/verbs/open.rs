@@ -169,7 +169,8 @@ impl Engine {
         rare.source_ip = open.source_ip;
         rare.key = admission.key;
         rare.given.clear();
-        rare.sent_while_lagging.clear();
+        rare.copies.clear();
+        rare.missed = 0;
         self.sessions[slot].opened_with = self.gate.newest();
         self.note_device(slot);
     }
@@ -187,7 +188,7 @@ impl Engine {
             token,
             token_after: self.config.resume_after,
             room,
-            at: self.now,
+            at: self.stamp(),
         };
         // With nothing staged for it, an open need not wait for a store that is slow.
         if admission.nonce.is_some() {
@@ -205,6 +206,7 @@ impl Engine {
             super_peer: self.sessions[slot].super_peer,
         });
         self.give_notices(slot);
+        self.give_receipts(slot);
     }
 
     fn reply_opened(&mut self, actor: Actor, opened: Opened) {

@@ -3,8 +3,11 @@
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
+use crate::log::LogView;
 use crate::state::actor::Actor;
-use crate::update::{Reply, Update};
+use crate::state::owed::Arrived;
+use crate::state::reads::{Plan, Reads};
+use crate::update::Reply;
 
 /// Ids in one acknowledgement that count.
 const IDS_MAX: usize = 1_000;
@@ -16,6 +19,7 @@ impl Engine {
         if ids.len() > IDS_MAX {
             return Err(Error::OverLimit { limit: "ids in one acknowledgement", max: IDS_MAX as u64 });
         }
+        let mut received_to = 0;
         for id in ids {
             let Some((slot, at)) = self.locate(session.slot, id) else { continue };
             let conversation = &self.conversations[slot];
@@ -25,28 +29,20 @@ impl Engine {
             if !released || !is_theirs {
                 continue;
             }
+            received_to = at.position.max(received_to);
             let first = !self.peers[actor.peer].has_received(slot, at.number);
             self.acknowledge_range(session.slot, slot, at.number, at.number);
             self.sessions[session.slot].rare.given.remove(id);
             if first && let Some(sender) = at.receipt_to.filter(|sender| *sender != actor.peer) {
-                self.tell_receipt(sender, actor.peer, slot, *id);
+                let arrived = Arrived { number: at.number, id: *id, at: self.stamp() };
+                self.tell_receipt(sender, actor.peer, slot, arrived);
             }
             if read {
                 self.read_to(actor.peer, slot, at.number);
             }
         }
+        self.acknowledge_copies(session.slot, received_to);
         Ok(())
-    }
-
-    /// Tells a sender that its message has arrived.
-    fn tell_receipt(&mut self, sender: u32, by: u32, conversation: u32, id: MessageId) {
-        let update = Update::Receipt {
-            conversation: self.conversations[conversation].id.clone(),
-            id,
-            peer: self.peers[by].id.clone(),
-            at: self.now,
-        };
-        self.deliver_to_peer(sender, update, None);
     }
 
     /// Everything up to a message was read, or up to the newest.
@@ -60,14 +56,33 @@ impl Engine {
         let last = self.conversations[slot].last_number;
         let conversation = self.conversations[slot].number;
         let number = match (up_to, actor.session) {
-            (None, _) => Some(last),
+            (None, _) => Ok(last),
             (Some(id), Some(session)) => {
-                self.locate(session.slot, &id).filter(|(at, _)| *at == slot).map(|(_, at)| at.number)
+                self.locate(session.slot, &id).filter(|(at, _)| *at == slot).map(|(_, at)| at.number).ok_or(id)
             }
-            (Some(id), None) => self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number),
+            (Some(id), None) => {
+                self.recent.find(&id).filter(|at| at.conversation == conversation).map(|at| at.number).ok_or(id)
+            }
         };
-        self.read_to(actor.peer, slot, number.ok_or(Error::MessageNotFound)?);
+        match number {
+            Ok(number) => self.read_to(actor.peer, slot, number),
+            // Its log knows it, if anyone does.
+            Err(_) if self.reads.is_full() => {
+                return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
+            }
+            Err(id) => self.reads.plan(Plan::Find { actor, view: self.conversations[slot].view(slot), id }),
+        }
         Ok(())
+    }
+
+    /// The log was searched for the message up to which was read.
+    pub(crate) fn read_found(&mut self, actor: Actor, view: &LogView, number: Option<u64>) {
+        let error = match number {
+            _ if !self.is_of(view) => Error::ConversationExpired,
+            Some(number) => return self.read_to(actor.peer, view.slot, number),
+            None => Error::MessageNotFound,
+        };
+        self.reply_now(actor, Err(error));
     }
 
     /// What the session's peer has not read, sorted by conversation id.

@@ -13,9 +13,11 @@ use crate::id::{ConversationId, PeerId};
 use crate::message::{Accepted, Content, Draft, Message, Target};
 use crate::output::{Audience, Class, Deliver, Output, SessionRef};
 use crate::rows::entry::Entry;
+use crate::rows::meta;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Member, Set};
 use crate::state::parked::{Command, Lane};
+use crate::state::recent::Whereabouts;
 use crate::state::retry::Sent;
 use crate::state::session::Flow;
 use crate::update::{Reply, Update};
@@ -58,6 +60,20 @@ struct Outgoing {
     position: u64,
 }
 
+impl Outgoing {
+    /// What its sender is told.
+    fn accepted(&self) -> Accepted {
+        let message = &self.message;
+        Accepted {
+            conversation: message.conversation.clone(),
+            id: message.id,
+            number: message.number,
+            timestamp: message.timestamp,
+            changed: self.changed.then(|| message.content.clone()),
+        }
+    }
+}
+
 impl Engine {
     /// Sends for a session or the host.
     pub(crate) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
@@ -66,17 +82,20 @@ impl Engine {
             return Ok(());
         }
         let checked = self.check_send(actor, &draft)?;
-        let lane = self.lane(actor, &checked.place);
-        if self.parked.is_held(&lane) {
-            self.may_park()?;
-            self.peers[actor.peer].pinned += 1;
-            self.parked.hold(lane, actor, draft);
-            return Ok(());
+        if self.parked.holds_any() {
+            let lane = self.lane(actor, &checked.place);
+            if self.parked.is_held(&lane) {
+                self.may_park()?;
+                self.peers[actor.peer].pinned += 1;
+                self.parked.hold(lane, actor, draft);
+                return Ok(());
+            }
         }
         match self.ask_message(actor, &draft, &checked)? {
             Answer::Defer => {
                 self.may_park()?;
                 self.peers[actor.peer].pinned += 1;
+                let lane = self.lane(actor, &checked.place);
                 self.park(actor.ticket, Command::Send { actor, draft, lane, also: Vec::new() });
                 Ok(())
             }
@@ -114,6 +133,7 @@ impl Engine {
     ) -> Result<(), Error> {
         self.note_also(actor, std::mem::take(&mut verdict.also));
         let decided = self.decide(&mut draft, &checked.place, verdict)?;
+        let was_transient = draft.transient;
         // In a room a message that is not for everyone is live only: the log of a room is everyone's.
         draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
         let outgoing = if draft.transient {
@@ -121,6 +141,9 @@ impl Engine {
         } else {
             self.stage_send(actor, &draft, checked.place, decided)
         };
+        if let Some(token) = draft.retry_token.clone().filter(|_| draft.transient) {
+            self.peers[actor.peer].note_transient(token, was_transient, outgoing.accepted());
+        }
         self.emit_send(actor, &draft, &outgoing);
         if checked.unwatched {
             let (peer, id) = (self.peers[actor.peer].id.clone(), outgoing.message.id);
@@ -206,7 +229,7 @@ impl Engine {
     }
 
     fn check_conversation(&self, actor: Actor, id: &ConversationId) -> Result<Checked, Error> {
-        let slot = self.conversations.find(id).ok_or_else(|| self.unknown_conversation(id))?;
+        let slot = self.conversation_named(id)?;
         let conversation = &self.conversations[slot];
         conversation.may_send(actor.peer)?;
         let unwatched = if conversation.kind == ConversationKind::Direct {
@@ -229,11 +252,15 @@ impl Engine {
         self.kind_of(place) == ConversationKind::Room
     }
 
-    /// What a sender's messages keep their order in, while one of them waits for a hook.
-    fn lane(&self, actor: Actor, place: &Place) -> Lane {
+    /// What a sender's messages keep their order in, while one of them waits for a hook. A direct conversation may be made
+    /// meanwhile by another of its members: its lane is the set of them before and after.
+    fn lane(&mut self, actor: Actor, place: &Place) -> Lane {
         match place {
-            Place::Known(slot) => Lane::Conversation(actor.peer, *slot),
-            Place::Direct(peers) => Lane::Peers(actor.peer, peers.clone()),
+            Place::Known(slot) if self.conversations[*slot].kind == ConversationKind::Direct => {
+                Lane::Peers(actor.peer, self.names_of_direct(*slot))
+            }
+            Place::Known(slot) => Lane::Conversation(actor.peer, self.conversations[*slot].number),
+            Place::Direct(peers) => Lane::Peers(actor.peer, Arc::from(peers.as_slice())),
         }
     }
 
@@ -246,7 +273,7 @@ impl Engine {
         if self.parked.join(actor, token) {
             return true;
         }
-        if let Some(accepted) = self.peers[actor.peer].transient_answer(token).cloned() {
+        if let Some(accepted) = self.peers[actor.peer].transient_answer(token, draft.transient).cloned() {
             self.reply_now(actor, Ok(Reply::Accepted(accepted)));
             return true;
         }
@@ -285,7 +312,7 @@ impl Engine {
             transient: draft.transient,
             content: &draft.content,
             receipt: draft.receipt,
-            timestamp: self.now,
+            timestamp: self.stamp(),
             source_ip: self.source_ip(actor),
         };
         match self.ask(Question::MessageReceived(&question)) {
@@ -431,6 +458,9 @@ impl Engine {
             device: actor.session.and_then(|session| self.sessions[session.slot].rare.device.clone()),
         });
         let narrowed = narrowed.map(|(_, peers)| peers);
+        if narrowed.is_some() && !std::mem::replace(&mut self.narrows, true) {
+            self.gate.put(meta::NARROWS.key(), meta::NARROWS.seal(&true));
+        }
         let recipients = self.recipients(slot, narrowed.as_deref());
         let token = draft.retry_token.as_ref();
         let entry = Entry::new(&message, sender, &recipients, token.map(crate::RetryToken::as_str));
@@ -447,6 +477,7 @@ impl Engine {
                 id,
                 number,
                 timestamp: message.timestamp,
+                noted_at: self.host_time.shown(),
                 changed: decided.changed.then(|| message.content.clone()),
                 row: 0,
             };
@@ -455,13 +486,9 @@ impl Engine {
         if !is_room {
             let device = message.device.clone();
             self.count_message(slot, number, actor.peer, device.as_ref(), narrowed.as_deref());
-            self.count_copies(actor, slot, number);
-            self.recent.note(id, self.whereabouts(slot, &message));
-        }
-        if let Some(session) = actor.session
-            && self.sessions[session.slot].flow != Flow::Live
-        {
-            self.sessions[session.slot].rare.sent_while_lagging.push(position);
+            self.note_copies(actor, slot, &message);
+            let at = self.whereabouts(slot, &message);
+            self.recent.note(id, Whereabouts { sent_by: actor.session, ..at });
         }
         self.alarms.messages += 1;
         Outgoing { message, slot: Some(slot), changed: decided.changed, narrowed, position }
@@ -482,14 +509,15 @@ impl Engine {
     }
 
     /// The sender's other sessions get a copy.
-    fn count_copies(&mut self, actor: Actor, slot: u32, number: u64) {
+    fn note_copies(&mut self, actor: Actor, slot: u32, message: &Message) {
         if !self.conversations[slot].members.contains_key(&actor.peer) {
             return;
         }
         let own = actor.session.map(|session| session.slot);
-        for session in self.peers[actor.peer].sessions.clone() {
+        for at in 0..self.peers[actor.peer].sessions.len() {
+            let session = self.peers[actor.peer].sessions[at];
             if self.sessions[session].flow == Flow::Live && Some(session) != own {
-                self.count_copy(session, slot, number);
+                self.note_copy(session, slot, message);
             }
         }
     }
@@ -506,7 +534,7 @@ impl Engine {
             Some(_) => self.fresh_conversation_id(""),
             None => documented,
         };
-        let mut conversation = Conversation::new(id, ConversationKind::Direct, self.now);
+        let mut conversation = Conversation::new(id, ConversationKind::Direct, self.host_time.shown());
         conversation.active = slots.len();
         conversation.members = slots.iter().map(|peer| (*peer, Member::joined_after(0))).collect();
         conversation.names = Some(Arc::from(peers));
@@ -521,22 +549,16 @@ impl Engine {
     fn emit_send(&mut self, actor: Actor, draft: &Draft, outgoing: &Outgoing) {
         let message = &outgoing.message;
         let is_room = message.kind == ConversationKind::Room;
-        let accepted = Accepted {
-            conversation: message.conversation.clone(),
-            id: message.id,
-            number: message.number,
-            timestamp: message.timestamp,
-            changed: outgoing.changed.then(|| message.content.clone()),
-        };
-        if let Some(token) = draft.retry_token.clone().filter(|_| draft.transient) {
-            self.peers[actor.peer].note_transient(token, accepted.clone());
-        }
+        let accepted = Reply::Accepted(outgoing.accepted());
         if draft.transient || is_room {
-            self.reply_now(actor, Ok(Reply::Accepted(accepted)));
+            self.reply_now(actor, Ok(accepted))
         } else {
-            self.reply(actor, Reply::Accepted(accepted));
+            self.reply(actor, accepted)
         }
         let sessions = self.spread(actor, outgoing);
+        if outgoing.position == 0 {
+            self.count_missed(actor, outgoing.slot, outgoing.narrowed.as_deref(), &message.to);
+        }
         if self.config.tell_sent {
             let event = Output::Event(Event::Sent { message: Arc::clone(message), sessions });
             if draft.transient || is_room { self.gate.emit_now(event) } else { self.gate.emit(event) }

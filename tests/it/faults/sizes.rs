@@ -128,6 +128,24 @@ fn row_41_the_largest_conversations_are_there_after_a_restart() {
     assert_eq!(damaged(&world.log), 0);
 }
 
+/// Attributes that were nested so deeply that their row could not be read were there until a restart.
+#[test]
+fn row_41_attributes_that_no_start_could_read_are_refused() {
+    let mut world = World::new();
+    world.run("alice opens");
+    let nested = |depth: usize| {
+        let mut create = Create::new(Shape::Group, Vec::new());
+        let value = (0..depth).fold(1.into(), |inner: serde_json::Value, _| vec![inner].into());
+        create.attributes.insert("k".to_owned(), value);
+        create
+    };
+    assert_eq!(world.ask("alice", Request::Create(nested(200))).unwrap_err(), Error::Unparseable);
+    assert!(world.ask("alice", Request::Create(nested(100))).is_ok());
+    world.restart();
+    let found = world.engine.conversations_of(&peer("alice"));
+    assert_eq!(found.iter().map(|info| &info.attributes).collect::<Vec<_>>(), [&nested(100).attributes]);
+}
+
 /// Texts of a group's log as one of its members reads it.
 fn texts(world: &mut World, name: &str, group: &str) -> Vec<String> {
     let log = world.history(name, group, Page::oldest(100));

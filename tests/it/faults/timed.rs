@@ -70,10 +70,13 @@ fn row_38_a_clock_that_goes_back_is_not_followed() {
     world.run("alice> bob: m2");
     let log = world.history("alice", "alice+bob", Page::oldest(10));
     assert!(log[1].timestamp >= log[0].timestamp && log[1].id > log[0].id);
-    // Whoever is paused meanwhile has all its thirty minutes, by the engine's time.
+    // Whoever is paused meanwhile has all its thirty minutes, and no more.
     world.run("bob drops");
-    world.now = START + Duration::from_secs(1_799);
+    world.now = START - Duration::from_secs(3_600 - 1_799);
     assert_eq!(world.run("bob resumes")[0], "bob <- opened, online: -");
+    world.run("bob drops");
+    world.now = world.now + Duration::from_secs(1_800);
+    assert_eq!(world.run("bob resumes")[0], "refused: 4112 session token expired");
 }
 
 #[test]

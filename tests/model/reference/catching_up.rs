@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::command::left_out;
-
 use super::{Answer, Cause, Cursor, DAY, Model, State, What, limits};
 
 /// A stretch of a log that a session has not received.
@@ -37,6 +35,14 @@ pub(crate) enum Pending {
         conversation: usize,
         messages: Vec<(usize, bool)>,
         more: bool,
+    },
+    /// The log is searched for a message that was read.
+    Find {
+        session: usize,
+        attached: u32,
+        ticket: u64,
+        conversation: usize,
+        number: Option<u64>,
     },
 }
 
@@ -88,6 +94,14 @@ impl Model {
                     self.reply(session, ticket, Answer::History { messages, more });
                 }
             }
+            Pending::Find { session, attached, ticket, conversation, number } => {
+                let code = if self.conversations[conversation].gone { 4323 } else { 4404 };
+                match number.filter(|_| code == 4404) {
+                    Some(number) => self.read_to(self.sessions[session].peer, conversation, number),
+                    None if self.is_attached(session, attached) => self.tell(session, What::Reply(ticket, Err(code))),
+                    None => {}
+                }
+            }
             Pending::Backlog { session, attached, parts, head, cutoff } => {
                 if self.is_attached(session, attached) {
                     self.give_backlog(session, &parts, head, cutoff);
@@ -101,6 +115,7 @@ impl Model {
         if self.device(session).is_some_and(|device| device.uncertain) {
             self.tell_after(session, What::Anything);
             self.sessions[session].reading = false;
+            self.tell_missed(session);
             return;
         }
         let mut waiting: Vec<(usize, usize, u64)> = Vec::new();
@@ -129,7 +144,7 @@ impl Model {
             cuts.extend(
                 self.cut(session, part, number).map(|(from, to, count)| (part.conversation, from, to, count, cause)),
             );
-            if left_out::NARROWED_GAPS && self.hooks.narrows {
+            if self.hooks.narrows {
                 self.acknowledge_range(session, part.conversation, part.from, number, true);
             }
         }
@@ -145,6 +160,14 @@ impl Model {
         self.give_cuts(session, cuts);
         self.sessions[session].reading = false;
         self.give_messages(session, messages);
+        self.tell_missed(session);
+    }
+
+    fn tell_missed(&mut self, session: usize) {
+        let missed = std::mem::take(&mut self.sessions[session].passed_by);
+        if missed > 0 {
+            self.tell_after(session, What::Missed(missed));
+        }
     }
 
     /// Whether a message is for the session's peer, and not deleted, and its device has not acknowledged it.
@@ -156,7 +179,7 @@ impl Model {
 
     /// What a part loses up to a number: from, to and how many. Nobody is told of what a hook kept from it.
     fn cut(&self, session: usize, part: &Part, number: u64) -> Option<(u64, u64, u64)> {
-        if !(left_out::NARROWED_GAPS && self.hooks.narrows) {
+        if !self.hooks.narrows {
             let count = (part.from..=number).filter(|number| !part.cursor.has(*number)).count() as u64;
             return (count > 0).then_some((part.from, number, count));
         }
@@ -203,7 +226,7 @@ impl Model {
             if !self.conversations[conversation].gone {
                 self.sessions[session].given.insert(message);
                 if self.messages[message].from == self.sessions[session].peer {
-                    self.copy(session, conversation, self.messages[message].number.unwrap_or_default());
+                    self.sessions[session].copies.push(message);
                 }
                 self.tell_after(session, What::Message { message, offline: message < opened_at });
             }

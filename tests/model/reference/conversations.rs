@@ -67,7 +67,13 @@ impl Model {
     pub(super) fn there(&self, conversation: Option<usize>) -> Result<usize, Code> {
         let at = conversation.ok_or(4401u16)?;
         // Only temporary ones ever go.
-        if self.conversations[at].gone { Err(4323) } else { Ok(at) }
+        if self.is_over(at) { Err(4323) } else { Ok(at) }
+    }
+
+    /// Whether a conversation is gone, or its end has passed.
+    pub(super) fn is_over(&self, at: usize) -> bool {
+        let held = &self.conversations[at];
+        held.gone || held.expires_at.is_some_and(|end| end < self.now)
     }
 
     pub(super) fn new_conversation(
@@ -125,7 +131,7 @@ impl Model {
         };
         let is_it = |at: &usize| {
             let held = &self.conversations[*at];
-            fits(held) && !held.gone && held.active() == *members
+            fits(held) && !self.is_over(*at) && held.active() == *members
         };
         (0..self.conversations.len()).filter(is_it).collect()
     }
@@ -152,7 +158,7 @@ impl Model {
         if let Shape::Temporary(life) = shape {
             let expires_at = self.now + if life == 0 { DAY } else { life };
             self.conversations[at].expires_at = Some(expires_at);
-            self.conversations[at].check_at = expires_at;
+            self.conversations[at].check_at = expires_at + 1;
         }
         if shape == Shape::Room {
             self.enter_room(session, at);
@@ -208,7 +214,7 @@ impl Model {
 
     pub(crate) fn list_conversations(&mut self, session: usize, ticket: u64) {
         let me = self.sessions[session].peer;
-        let is_mine = |at: &usize| !self.conversations[*at].gone && self.conversations[*at].active().contains(&me);
+        let is_mine = |at: &usize| !self.is_over(*at) && self.conversations[*at].active().contains(&me);
         let infos = (0..self.conversations.len()).filter(is_mine).map(|at| self.info(at)).collect();
         self.reply(session, ticket, Answer::Conversations(infos));
     }

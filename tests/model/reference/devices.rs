@@ -70,9 +70,10 @@ impl Model {
         let uncertain = self.peer(peer).devices.iter().any(|device| device.uncertain);
         let fresh = Device { id, seen_at: now, cursors: self.furthest(peer), uncertain, copied: uncertain };
         let max = self.devices_max;
+        let in_doubt = self.in_doubt;
         let devices = &mut self.peer(peer).devices;
         match devices.iter().position(|device| device.id == id) {
-            Some(at) if devices[at].seen_at + 7 * DAY < now => devices[at] = fresh,
+            Some(at) if !in_doubt && devices[at].seen_at + 7 * DAY < now => devices[at] = fresh,
             Some(at) => {
                 // A crash may have taken that it was seen lately: then it starts like one unseen for too long.
                 devices[at].copied |= devices[at].uncertain && devices[at].seen_at + 3 * DAY < now;
@@ -87,7 +88,7 @@ impl Model {
         }
     }
 
-    fn furthest(&self, peer: Peer) -> BTreeMap<usize, Cursor> {
+    pub(super) fn furthest(&self, peer: Peer) -> BTreeMap<usize, Cursor> {
         let mut furthest: BTreeMap<usize, Cursor> = BTreeMap::new();
         for device in &self.peers[usize::from(peer)].devices {
             for (conversation, cursor) in &device.cursors {

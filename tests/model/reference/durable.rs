@@ -24,11 +24,6 @@ impl Model {
         for (held, number) in self.conversations.iter_mut().zip(numbers) {
             held.durable = *number;
         }
-        for (session, attached, conversation, number) in std::mem::take(&mut self.copies) {
-            if self.is_attached(session, attached) && !self.conversations[conversation].gone {
-                self.copy(session, conversation, number);
-            }
-        }
     }
 
     /// Another engine has started on what the store holds.
@@ -38,7 +33,6 @@ impl Model {
         self.failed = false;
         self.presence_due = None;
         self.pending.clear();
-        self.copies.clear();
         self.expected.clear();
         self.forget_parked();
         (self.filling, self.newest, self.durable) = (1, 0, 0);
@@ -49,6 +43,7 @@ impl Model {
         for peer in &mut self.peers {
             (peer.told_online, peer.changed) = (false, false);
             peer.transient_tokens.clear();
+            peer.owed_unsure |= crashed;
             if !peer.known {
                 peer.devices.clear();
             }
@@ -58,7 +53,7 @@ impl Model {
             held.present.clear();
             held.durable = held.last();
             if let Some(at) = held.expires_at {
-                held.check_at = at;
+                held.check_at = at + 1;
             }
         }
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::command::{Choice, Moods, Verdict};
 
 use super::sending::Place;
-use super::{Code, Ear, Expected, Kind, Model, OpenRequest, Peer, SendRequest, What, When, limits};
+use super::{Code, Ear, Expected, Kind, Model, OpenRequest, Peer, SendRequest, SendTo, What, When, limits};
 
 const DEADLINE: u64 = 3_000;
 
@@ -106,17 +106,19 @@ impl Model {
         self.hooks.parked.iter().filter(is_of).count()
     }
 
-    /// Whether a message to these, of somebody else among them, waits for its hook, and there is no conversation of theirs.
-    pub(crate) fn may_overtake(&self, me: Peer, all: &BTreeSet<Peer>) -> bool {
-        let is_made = self.conversations.iter().any(|held| held.kind == Kind::Direct && held.active() == *all);
-        let waits = |parked: &Parked| matches!(&parked.waits, Waits::Send { lane: Lane::Peers(from, to), .. } if *from != me && to == all);
-        !is_made && self.hooks.parked.iter().any(waits)
+    /// Whether a message waits that perhaps nobody stores.
+    pub(crate) fn holds_unstored(&self) -> bool {
+        let parked = self.hooks.parked.iter().filter_map(|parked| match &parked.waits {
+            Waits::Send { send, .. } => Some(send),
+            Waits::Push { .. } | Waits::Open { .. } => None,
+        });
+        let behind = self.hooks.behind.values().flatten().map(|(_, send)| send);
+        parked.chain(behind).any(|send| self.is_unstored(send))
     }
 
-    /// Whether a message to a conversation that ends by itself might wait for a hook, or behind another.
-    pub(crate) fn may_wait_in_ending(&self, me: Peer, at: usize) -> bool {
-        let may_wait = self.hooks.moods.message.is_none() || self.sends_of(me) > 0;
-        may_wait && self.conversations[at].expires_at.is_some()
+    pub(crate) fn is_unstored(&self, send: &SendRequest) -> bool {
+        let is_room = |at: usize| self.conversations[at].kind == Kind::Room;
+        send.transient || matches!(send.to, SendTo::Conversation(Some(at)) if is_room(at))
     }
 
     // Messages.

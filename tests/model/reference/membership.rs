@@ -234,6 +234,7 @@ impl Model {
             for peer in over {
                 self.conversations[at].members.remove(&peer);
                 self.peer(peer).devices.iter_mut().for_each(|device| drop(device.cursors.remove(&at)));
+                self.peer(peer).owed.remove(&at);
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::receipts::Owed;
 use super::{Device, Model, Peer, State, What};
 
 #[derive(Clone, Debug, Default)]
@@ -17,8 +18,12 @@ pub(crate) struct PeerState {
     pub(crate) changed: bool,
     /// Retry tokens and their messages, oldest first.
     pub(crate) tokens: Vec<(u8, usize)>,
-    /// Those of messages that nobody stores, while the process and the peer are there.
-    pub(crate) transient_tokens: Vec<(u8, usize)>,
+    /// Those of messages that nobody stores, each with whether it was asked to be transient, while process and peer are there.
+    pub(crate) transient_tokens: Vec<((u8, bool), usize)>,
+    /// Receipts that came while it was away, by conversation.
+    pub(super) owed: BTreeMap<usize, Owed>,
+    /// Whether a crash made them uncertain.
+    pub(super) owed_unsure: bool,
 }
 
 impl Model {

@@ -81,7 +81,7 @@ impl Model {
         if self.joins(actor, send.token) {
             return Ok(());
         }
-        if let Some(first) = self.known_transient(actor.peer, send.token) {
+        if let Some(first) = self.known_transient(actor.peer, send) {
             self.accept(actor, first, true);
             return Ok(());
         }
@@ -111,6 +111,7 @@ impl Model {
         if *verdict == Verdict::Drop {
             return Err(4402);
         }
+        let asked = send;
         let mut send = send.clone();
         let (changed, only) = (self.changed_by(&send, verdict), self.left_of(&place, verdict));
         let is_changed = changed.is_some();
@@ -123,10 +124,15 @@ impl Model {
         let message =
             if send.transient { self.make_transient(draft, &place) } else { self.make_persistent(draft, place) };
         let at_once = send.transient || is_room;
-        if let Some(token) = send.token.filter(|_| send.transient) {
-            self.peer(actor.peer).transient_tokens.push((token, message));
+        if send.transient {
+            self.remember_transient(actor.peer, asked, message);
         }
         self.accept(actor, message, at_once);
+        if send.transient && !is_room {
+            let behind = |other: &usize| Some(*other) != session && self.sessions[*other].reading;
+            let passed: Vec<usize> = self.recipients(message).into_iter().filter(behind).collect();
+            passed.into_iter().for_each(|other| self.sessions[other].passed_by += 1);
+        }
         for listener in self.listeners(message).into_iter().filter(|listener| Some(*listener) != session) {
             let what = What::Message { message, offline: false };
             if at_once { self.tell(listener, what) } else { self.tell_after(listener, what) }
@@ -242,8 +248,9 @@ impl Model {
             self.acknowledge_range(session, at, number, number, false);
         }
         let open = self.open_of(self.messages[message].from);
-        let others: Vec<usize> = open.into_iter().filter(|other| Some(*other) != session).collect();
-        others.into_iter().for_each(|other| self.copy(other, at, number));
+        let is_other = |other: &usize| Some(*other) != session && !self.sessions[*other].reading;
+        let others: Vec<usize> = open.into_iter().filter(is_other).collect();
+        others.into_iter().for_each(|other| self.sessions[other].copies.push(message));
         for peer in self.left_out(message) {
             let joined = self.conversations[at].members.get(&peer).and_then(|member| member.spans.first());
             let start = Cursor::at(joined.map_or(0, |span| span.0));
@@ -255,6 +262,12 @@ impl Model {
 
     /// The sessions that get a message as it is sent.
     fn listeners(&self, message: usize) -> Vec<usize> {
+        let is_room = self.messages[message].kind == Kind::Room;
+        self.recipients(message).into_iter().filter(|session| is_room || !self.sessions[*session].reading).collect()
+    }
+
+    /// The sessions of those whom a message is for; in a room those who are there.
+    fn recipients(&self, message: usize) -> Vec<usize> {
         let message = &self.messages[message];
         let is_for = |session: &usize| message.is_for(self.sessions[*session].peer);
         let members = match message.conversation.map(|at| &self.conversations[at]) {
@@ -262,8 +275,7 @@ impl Model {
             Some(held) => held.active(),
             None => message.to.iter().copied().chain([message.from]).collect(),
         };
-        let is_one =
-            |session: &usize| members.contains(&self.sessions[*session].peer) && !self.sessions[*session].reading;
+        let is_one = |session: &usize| members.contains(&self.sessions[*session].peer);
         self.open_sessions().into_iter().filter(is_one).filter(is_for).collect()
     }
 }

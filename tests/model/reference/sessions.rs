@@ -38,6 +38,12 @@ pub(crate) struct Session {
     pub(crate) seen: Vec<usize>,
     /// What happened in its pause and is told when it is resumed.
     pub(crate) missed: Vec<What>,
+    /// Copies of its peer's own messages that it was given, until something after them is acknowledged.
+    pub(crate) copies: Vec<usize>,
+    /// How many transient messages passed it by while it was catching up.
+    pub(super) passed_by: u64,
+    /// Whether it may be told of receipts that a crash made uncertain.
+    pub(crate) unsure: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -133,6 +139,7 @@ impl Model {
         for notice in std::mem::take(&mut self.sessions[session].missed) {
             self.tell_after(session, notice);
         }
+        self.tell_owed(session);
         self.begin_backlog(session);
         session
     }
@@ -181,6 +188,9 @@ impl Model {
             given: BTreeSet::new(),
             seen: Vec::new(),
             missed: Vec::new(),
+            copies: Vec::new(),
+            passed_by: 0,
+            unsure: false,
         });
         self.sessions.len() - 1
     }
@@ -198,6 +208,9 @@ impl Model {
         held.tag = open.tag.or(held.tag);
         held.given.clear();
         held.seen.clear();
+        held.copies.clear();
+        held.passed_by = 0;
+        held.unsure = false;
     }
 
     pub(crate) fn pause(&mut self, session: usize) {

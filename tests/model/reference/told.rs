@@ -44,6 +44,11 @@ pub(crate) enum What {
         at: u64,
         maybe: bool,
     },
+    ReceivedTo {
+        message: usize,
+        peer: Peer,
+        at: u64,
+    },
     Presence {
         online: BTreeSet<Peer>,
         offline: BTreeSet<Peer>,
@@ -60,6 +65,8 @@ pub(crate) enum What {
         count: u64,
         cause: Cause,
     },
+    /// So many transient messages passed it by while it was catching up.
+    Missed(u64),
     Closed(Option<Code>),
     Push {
         message: usize,

@@ -151,7 +151,7 @@ impl World {
             Bytes::TooMany => content.push_str(&".".repeat(room + 1)),
         }
         let send = SendRequest { to, content, transient, token, receipt, push };
-        if self.is_send_left_out(self.model.sessions[session].peer, &send) {
+        if self.is_send_left_out(&send) {
             return Ok(());
         }
         let mut draft = Draft::to_peers(Vec::new(), send.content.clone());
@@ -237,7 +237,9 @@ impl World {
             Some((message, self.ids.message(message)?))
         });
         let (message, up_to) = message.unzip();
-        self.both(session, Request::MarkRead { conversation, up_to }, |model, _| model.mark_read(session, at, message))
+        self.both(session, Request::MarkRead { conversation, up_to }, |model, ticket| {
+            model.mark_read(session, at, message, ticket)
+        })
     }
 
     fn history(

@@ -8,7 +8,7 @@ use switchboard::{
 
 use crate::command::{Choice, Command, Moods, Verdict, left_out};
 use crate::ids::Ids;
-use crate::reference::{Question, SendRequest, SendTo, State, Waits};
+use crate::reference::{Question, SendRequest, State, Waits};
 
 use super::{Checked, START, World, same};
 
@@ -110,9 +110,8 @@ fn choice_of(choice: &Choice) -> PushChoice {
 impl World {
     pub(super) fn set_hooks(&mut self, moods: &Moods) {
         let mut moods = moods.clone();
-        if !self.may_narrow() {
-            moods.message =
-                moods.message.map(|verdict| if let Verdict::Narrow(_) = verdict { Verdict::Default } else { verdict });
+        if self.model.holds_unstored() && !left_out::NARROWED_PASSING {
+            moods.message = moods.message.filter(|verdict| !matches!(verdict, Verdict::Narrow(_)));
         }
         self.trace.push(format!("[{}] hooks: {moods:?}", self.model.now - START));
         self.model.hooks.moods = moods.clone();
@@ -128,8 +127,11 @@ impl World {
         let at = usize::from(which) % parked.len();
         let ticket = self.questions[parked[at].question];
         let waits = parked[at].waits.clone();
-        let verdict =
-            if self.may_narrow() || !matches!(verdict, Verdict::Narrow(_)) { verdict } else { &Verdict::Default };
+        let passes = matches!(&waits, Waits::Send { send, .. } if self.model.is_unstored(send));
+        let verdict = match verdict {
+            Verdict::Narrow(_) if passes && !left_out::NARROWED_PASSING => &Verdict::Default,
+            verdict => verdict,
+        };
         let resolution = match &waits {
             Waits::Send { send, .. } => Resolution::Message(words_of(verdict, &send.content)),
             Waits::Push { .. } => Resolution::Push(choice_of(choice)),
@@ -148,10 +150,6 @@ impl World {
         let (tickets, is): (Vec<Ticket>, Vec<Question>) = asked.into_iter().unzip();
         self.questions.extend(tickets);
         same("what hooks are asked", is, std::mem::take(&mut self.model.hooks.asked))
-    }
-
-    fn may_narrow(&self) -> bool {
-        left_out::NARROWED_GAPS || self.model.peers.iter().all(|peer| peer.known && !peer.devices.is_empty())
     }
 
     fn loses_a_sender(&self, peer: u8) -> bool {
@@ -176,11 +174,8 @@ impl World {
     }
 
     /// Whether a send does what [`left_out`] says.
-    pub(super) fn is_send_left_out(&self, me: u8, send: &SendRequest) -> bool {
-        let overtakes = match &send.to {
-            SendTo::Peers(peers) => self.model.may_overtake(me, &peers.iter().copied().chain([me]).collect()),
-            SendTo::Conversation(at) => at.is_some_and(|at| self.model.may_wait_in_ending(me, at)),
-        };
-        !left_out::FIRST_MESSAGES && overtakes
+    pub(super) fn is_send_left_out(&self, send: &SendRequest) -> bool {
+        let narrows = matches!(self.model.hooks.moods.message, Some(Verdict::Narrow(_)));
+        !left_out::NARROWED_PASSING && narrows && self.model.is_unstored(send)
     }
 }

@@ -8,8 +8,7 @@ use std::collections::VecDeque;
 
 use switchboard::{Class, Message, Update};
 
-use crate::command::left_out;
-use crate::reference::{Ear, Expected, Kind, State, What, When};
+use crate::reference::{Ear, Kind, State, What, When};
 
 use super::hearing::Waiting;
 use super::{Checked, START, World};
@@ -27,6 +26,7 @@ pub(super) struct Outbox {
     owed: VecDeque<Waiting>,
     /// Transient messages that it has not heard.
     passing: VecDeque<usize>,
+    missed: u64,
 }
 
 impl Outbox {
@@ -56,14 +56,22 @@ impl World {
     pub(super) fn narrow(&mut self, session: u8, room: u8) {
         let Some(session) = self.pick(session).filter(|session| !self.outboxes.contains_key(session)) else { return };
         // Crashes are compared where nobody is slow.
-        if !left_out::LAGGING || self.disk.is_faulty() {
+        if self.disk.is_faulty() {
             return;
         }
         self.trace.push(format!("[{}] session {session} has room for {room}", self.model.now - START));
         let is_live = self.live.contains(&session);
         let (owed, passing) = (VecDeque::new(), VecDeque::new());
-        let outbox =
-            Outbox { room: usize::from(room), held: 0, is_live, broken: None, is_lagging: false, owed, passing };
+        let outbox = Outbox {
+            room: usize::from(room),
+            held: 0,
+            is_live,
+            broken: None,
+            is_lagging: false,
+            owed,
+            passing,
+            missed: 0,
+        };
         self.outboxes.insert(session, outbox);
         let waiting = self.queues.remove(&Ear::Session(session)).unwrap_or_default();
         let rest = waiting.into_iter().filter_map(|waiting| self.owe(waiting)).collect();
@@ -109,8 +117,14 @@ impl World {
 
     /// Keeps what a slow session may hear late; gives back what comes in its turn.
     pub(super) fn owe(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let Expected { ear: Ear::Session(session), what: What::Message { message, .. }, .. } = waiting.expected else {
-            return Some(waiting);
+        let Ear::Session(session) = waiting.expected.ear else { return Some(waiting) };
+        let message = match waiting.expected.what {
+            What::Message { message, .. } => message,
+            What::Missed(count) if self.outboxes.contains_key(&session) => {
+                self.outboxes.get_mut(&session)?.missed += count;
+                return None;
+            }
+            _ => return Some(waiting),
         };
         let held = &self.model.messages[message];
         let Some(outbox) = self.outboxes.get_mut(&session).filter(|_| held.kind != Kind::Room) else {
@@ -158,6 +172,9 @@ impl World {
     /// A slow session is told how many transient messages passed it by.
     pub(super) fn hear_of_missed(&mut self, session: usize, count: u64) -> Option<Checked> {
         let outbox = self.outboxes.get_mut(&session)?;
+        let reading = count.min(outbox.missed);
+        outbox.missed -= reading;
+        let count = count - reading;
         let passing = outbox.passing.len() as u64;
         if count > passing {
             return Some(Err(format!("session {session} missed {passing}, not {count}")));

@@ -63,7 +63,8 @@ impl World {
     }
 
     fn start_again(&mut self, crashed: bool) -> Checked {
-        let now = self.engine.now().as_millis();
+        // A process that starts again does so a moment later: its messages come after those of before.
+        let now = self.engine.now().as_millis() + 1;
         self.in_flight = None;
         self.failed = None;
         self.engine = start(&self.config, self.disk.store(), &self.script, now)?;
@@ -171,15 +172,16 @@ impl World {
                 if given && !member.sees(number) {
                     return Err(format!("session {session} was given message {message} of others"));
                 }
-                // A copy of what another of its devices sent needs no acknowledgement.
-                let is_copy = self.model.messages[*message].from == peer;
-                if (!given || is_copy) && (member.sees(number) || has) {
+                if !given && (member.sees(number) || has) {
                     acknowledged.insert(number);
                 }
             }
             learned.push((at, acknowledged));
         }
         self.model.sessions[session].given.extend(&seen.messages);
+        let is_copy = |message: &usize| self.model.messages[*message].from == peer;
+        let copies: Vec<usize> = seen.messages.iter().copied().filter(is_copy).collect();
+        copies.into_iter().for_each(|copy| self.model.sessions[session].copies.push(copy));
         let Some(device) = self.model.device(session) else { return Ok(()) };
         device.uncertain = false;
         device.cursors = learned.into_iter().map(|(at, numbers)| (at, cursor_of(numbers))).collect();
