@@ -137,6 +137,10 @@ pub(crate) enum Command {
     Late {
         millis: u64,
     },
+    /// The host's clock is set back.
+    SetBack {
+        millis: u64,
+    },
     Commit,
     /// The store writes while other commands come.
     Begin,
@@ -432,6 +436,8 @@ pub(crate) fn calm() -> impl Strategy<Value = Command> {
         8 => wait(),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(conversation, which)| Command::Delete { conversation, which }),
         7 => hooks(),
+        1 => prop::sample::select(vec![1_001, 5_000, 90_000, 7_200_000, 90_000_000])
+            .prop_map(|millis| Command::SetBack { millis }),
         1 => (0u64..=1_000).prop_map(|millis| Command::Late { millis }),
         3 => (any::<u8>(), 1u8..4).prop_map(|(session, room)| Command::Narrow { session, room }),
         4 => any::<u8>().prop_map(Command::ReadOn),

@@ -60,6 +60,11 @@ pub(crate) type Code = u16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) now: u64,
+    /// By how much the host's clock was set back; `now` goes on.
+    pub(crate) set_back: u64,
+    /// The time of the newest message, and whether the process has sent none since.
+    newest_at: u64,
+    has_started: bool,
     pub(crate) in_doubt: bool,
     pub(crate) devices_max: usize,
     /// Whether the last commit failed.

@@ -26,7 +26,10 @@ mod opening;
 mod restarting;
 mod storing;
 
+/// No clock is set back to before this.
 const START: u64 = 1_700_000_000_000;
+/// When a world begins.
+const BEGINS: u64 = START + 10 * 86_400_000;
 
 const COMMIT_AFTER: u64 = 5_000;
 
@@ -64,6 +67,8 @@ pub(crate) struct World {
     hold_reads: bool,
     /// How old the time is that the host's calls bear.
     late: u64,
+    /// By how much its clock was set back.
+    set_back: u64,
     /// Sessions that were told that they are live.
     live: BTreeSet<usize>,
     /// What the host holds for those that read slowly.
@@ -81,8 +86,8 @@ impl World {
     pub(crate) fn new(mut disk: Disk) -> Result<Self, Difference> {
         let config = config(&disk);
         let script = Script::default();
-        let engine = start(&config, disk.store(), &script, START)?;
-        let mut model = Model::new(START);
+        let engine = start(&config, disk.store(), &script, BEGINS)?;
+        let mut model = Model::new(BEGINS);
         model.devices_max = config.devices_max;
         Ok(Self {
             config,
@@ -103,6 +108,7 @@ impl World {
             failed: None,
             hold_reads: false,
             late: 0,
+            set_back: 0,
             live: BTreeSet::new(),
             outboxes: BTreeMap::new(),
             script,
@@ -114,7 +120,7 @@ impl World {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.model.now - self.late)
+        Timestamp::from_millis(self.model.now - self.set_back - self.late)
     }
 
     /// One step on both sides, and a look at everything afterwards.
@@ -174,6 +180,7 @@ impl World {
                 self.late = *millis;
                 Ok(())
             }
+            Command::SetBack { millis } => self.set_clock_back(*millis),
             Command::Commit => self.commit(),
             Command::Begin => {
                 self.begin();

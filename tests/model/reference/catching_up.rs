@@ -51,7 +51,7 @@ impl Model {
         let parts = self.parts(session);
         let in_memory = parts.iter().all(|part| part.from > self.conversations[part.conversation].durable);
         let attached = self.sessions[session].attached;
-        let cutoff = (!self.in_doubt).then(|| self.now - 7 * DAY);
+        let cutoff = (!self.in_doubt).then(|| self.shown() - 7 * DAY);
         let backlog = Pending::Backlog { session, attached, parts, head: self.messages.len(), cutoff };
         if in_memory { self.read(backlog) } else { self.pending.push(backlog) }
     }
@@ -240,9 +240,14 @@ impl Model {
 
     /// Whether a message that a session was to hear is still there for it.
     pub(crate) fn is_still_to_be_heard(&self, session: usize, what: &What) -> bool {
-        let What::Message { message, .. } = what else { return true };
-        let (Some(at), false) = (self.messages[*message].conversation, self.is_deleted(*message)) else { return false };
-        let held = &self.conversations[at];
-        !held.gone && held.members.contains_key(&self.sessions[session].peer)
+        let What::Message { message, offline } = what else { return true };
+        let held = &self.messages[*message];
+        let (Some(at), Some(number), false) = (held.conversation, held.number, self.is_deleted(*message)) else {
+            return false;
+        };
+        // Another session of its device may have acknowledged what waited for both.
+        let acknowledged = *offline && self.cursor(session, at).has(number);
+        let conversation = &self.conversations[at];
+        !acknowledged && !conversation.gone && conversation.members.contains_key(&self.sessions[session].peer)
     }
 }

@@ -73,7 +73,7 @@ impl Model {
     /// Whether a conversation is gone, or its end has passed.
     pub(super) fn is_over(&self, at: usize) -> bool {
         let held = &self.conversations[at];
-        held.gone || held.expires_at.is_some_and(|end| end < self.now)
+        held.gone || held.expires_at.is_some_and(|end| end < self.shown())
     }
 
     pub(super) fn new_conversation(
@@ -94,8 +94,8 @@ impl Model {
             log: Vec::new(),
             deleted: BTreeSet::new(),
             durable: 0,
-            created_at: self.now,
-            updated_at: self.now,
+            created_at: self.shown(),
+            updated_at: self.shown(),
             expires_at: None,
             check_at: u64::MAX,
             gone: false,
@@ -156,9 +156,9 @@ impl Model {
         };
         let at = self.new_conversation(kind, shape == Shape::Unique, Some(me), &members);
         if let Shape::Temporary(life) = shape {
-            let expires_at = self.now + if life == 0 { DAY } else { life };
+            let expires_at = self.shown() + if life == 0 { DAY } else { life };
             self.conversations[at].expires_at = Some(expires_at);
-            self.conversations[at].check_at = expires_at + 1;
+            self.conversations[at].check_at = expires_at + self.set_back + 1;
         }
         if shape == Shape::Room {
             self.enter_room(session, at);

@@ -29,6 +29,12 @@ impl Model {
     /// Another engine has started on what the store holds.
     pub(crate) fn restarted(&mut self, crashed: bool) {
         self.life += 1;
+        self.set_back = 0;
+        let logged = self.conversations.iter().filter(|held| !held.gone).filter_map(|held| held.log.last());
+        self.newest_at = logged.map(|message| self.messages[*message].at).max().unwrap_or_default();
+        self.has_started = true;
+        let now = self.now;
+        self.messages.iter_mut().for_each(|message| message.noted_at = message.at.min(now));
         self.in_doubt = false;
         self.failed = false;
         self.presence_due = None;

@@ -44,7 +44,7 @@ impl Model {
             self.acknowledge_range(session, conversation, number, number, true);
             self.sessions[session].given.remove(&message);
             if first && held.receipt && held.from != me {
-                let (listeners, at) = (self.open_of(held.from), self.now);
+                let (listeners, at) = (self.open_of(held.from), self.stamp());
                 if listeners.is_empty() {
                     let owed = self.peer(held.from).owed.entry(conversation).or_default();
                     // Whoever came in the place of one who left has received something of its own.

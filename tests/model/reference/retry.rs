@@ -38,10 +38,10 @@ impl Model {
     }
 
     pub(super) fn forget_old_tokens(&mut self) {
-        let now = self.now;
+        let now = self.shown();
         for peer in &mut self.peers {
             let messages = &self.messages;
-            peer.tokens.retain(|(_, message)| messages[*message].at + DAY >= now);
+            peer.tokens.retain(|(_, message)| messages[*message].noted_at + DAY >= now);
         }
     }
 }

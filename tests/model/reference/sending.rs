@@ -21,6 +21,8 @@ pub(crate) struct Message {
     pub(crate) from: Peer,
     pub(crate) to: BTreeSet<Peer>,
     pub(crate) at: u64,
+    /// What the host's clock showed.
+    pub(crate) noted_at: u64,
     pub(crate) receipt: bool,
     /// For whom alone it is, beside its sender, where a hook said so.
     pub(crate) only: Option<BTreeSet<Peer>>,
@@ -192,6 +194,7 @@ impl Model {
             }
             Place::NewDirect(all) => (None, Kind::Direct, all.clone()),
         };
+        let at = self.stamp_message();
         self.messages.push(Message {
             content: said.send.content.clone(),
             conversation,
@@ -199,7 +202,8 @@ impl Model {
             number: None,
             from: said.from,
             to: said.only.clone().unwrap_or(to),
-            at: self.now,
+            at,
+            noted_at: self.shown(),
             receipt: false,
             only: said.only,
             changed: said.changed,
@@ -216,7 +220,7 @@ impl Model {
         self.stage();
         let me = said.from;
         self.peer(me).known = true;
-        let message = self.messages.len();
+        let (message, stamp) = (self.messages.len(), self.stamp_message());
         let held = &mut self.conversations[at];
         held.log.push(message);
         let (kind, number, active) = (held.kind, held.last(), held.active());
@@ -229,7 +233,8 @@ impl Model {
             number: Some(number),
             from: me,
             to: said.only.clone().unwrap_or(to),
-            at: self.now,
+            at: stamp,
+            noted_at: self.shown(),
             receipt: said.send.receipt && kind != Kind::Room && active.len() <= 2,
             only: said.only,
             changed: said.changed,

@@ -29,6 +29,18 @@ impl World {
         self.leave_edges()
     }
 
+    /// The host's clock is set back by more than calls may overtake each other.
+    pub(super) fn set_clock_back(&mut self, millis: u64) -> Checked {
+        if self.model.shown() < START + millis {
+            return Ok(());
+        }
+        self.trace.push(format!("[{}] the clock is set back by {millis} ms", self.model.now - START));
+        self.set_back += millis;
+        self.model.set_back = self.set_back;
+        self.jump_to(self.model.now)?;
+        self.leave_edges()
+    }
+
     /// What reaches its age goes a little later, with the next sweep: nobody looks in between.
     pub(super) fn leave_edges(&mut self) -> Checked {
         while self.model.is_at_an_edge(SWEEP) {
@@ -39,15 +51,17 @@ impl World {
 
     /// Handles each deadline when it comes.
     pub(super) fn step_to(&mut self, until: u64) -> Checked {
-        while let Some(at) = self.engine.poll_timeout().filter(|at| at.as_millis() <= until) {
-            self.jump_to(at.as_millis().max(self.model.now))?;
+        while let Some(at) =
+            self.engine.poll_timeout().map(|at| at.as_millis() + self.set_back).filter(|at| *at <= until)
+        {
+            self.jump_to(at.max(self.model.now))?;
         }
         self.jump_to(until)
     }
 
     /// Nobody looks at the clock before this time.
     fn jump_to(&mut self, now: u64) -> Checked {
-        let at = Timestamp::from_millis(now);
+        let at = Timestamp::from_millis(now - self.set_back);
         self.late = 0;
         self.engine.handle_timeout(at);
         let mut rounds = 0;
