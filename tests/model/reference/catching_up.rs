@@ -16,6 +16,8 @@ pub(crate) struct Part {
     cursor: Cursor,
     /// What the host had deleted when the read was planned.
     deleted: BTreeSet<u64>,
+    /// Whether any message had been narrowed then.
+    narrows: bool,
 }
 
 /// A read that waits for the store.
@@ -65,8 +67,8 @@ impl Model {
             for (after, to) in &member.spans {
                 let (from, to) = (cursor.received.max(*after) + 1, to.unwrap_or(held.last()));
                 if from <= to {
-                    let deleted = held.deleted.clone();
-                    parts.push(Part { conversation: at, from, to, cursor: cursor.clone(), deleted });
+                    let (deleted, narrows) = (held.deleted.clone(), self.hooks.narrows);
+                    parts.push(Part { conversation: at, from, to, cursor: cursor.clone(), deleted, narrows });
                 }
             }
         }
@@ -144,7 +146,7 @@ impl Model {
             cuts.extend(
                 self.cut(session, part, number).map(|(from, to, count)| (part.conversation, from, to, count, cause)),
             );
-            if self.hooks.narrows {
+            if part.narrows {
                 self.acknowledge_range(session, part.conversation, part.from, number, true);
             }
         }
@@ -179,7 +181,7 @@ impl Model {
 
     /// What a part loses up to a number: from, to and how many. Nobody is told of what a hook kept from it.
     fn cut(&self, session: usize, part: &Part, number: u64) -> Option<(u64, u64, u64)> {
-        if !self.hooks.narrows {
+        if !part.narrows {
             let count = (part.from..=number).filter(|number| !part.cursor.has(*number)).count() as u64;
             return (count > 0).then_some((part.from, number, count));
         }

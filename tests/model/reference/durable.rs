@@ -33,8 +33,6 @@ impl Model {
         let logged = self.conversations.iter().filter(|held| !held.gone).filter_map(|held| held.log.last());
         self.newest_at = logged.map(|message| self.messages[*message].at).max().unwrap_or_default();
         self.has_started = true;
-        let now = self.now;
-        self.messages.iter_mut().for_each(|message| message.noted_at = message.at.min(now));
         self.in_doubt = false;
         self.failed = false;
         self.presence_due = None;
@@ -53,7 +51,10 @@ impl Model {
             if !peer.known {
                 peer.devices.clear();
             }
-            peer.devices.iter_mut().for_each(|device| device.uncertain |= crashed);
+            for device in &mut peer.devices {
+                device.uncertain |= crashed;
+                device.seen_at = device.seen_at.min(self.now);
+            }
         }
         for held in &mut self.conversations {
             held.present.clear();

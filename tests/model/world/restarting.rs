@@ -64,7 +64,8 @@ impl World {
 
     fn start_again(&mut self, crashed: bool) -> Checked {
         // A process that starts again does so a moment later: its messages come after those of before.
-        let now = self.engine.now().as_millis() - std::mem::take(&mut self.set_back) + 1;
+        let now = self.engine.now().as_millis() + 1;
+        self.set_back = 0;
         self.in_flight = None;
         self.failed = None;
         self.engine = start(&self.config, self.disk.store(), &self.script, now)?;
