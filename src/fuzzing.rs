@@ -23,11 +23,15 @@ mod frames;
 mod hubs;
 mod ledger;
 mod moods;
+#[cfg(feature = "sled")]
+mod salvage;
 mod sessions;
 mod storms;
 
 pub use frames::frames;
 pub use hubs::hubs;
+#[cfg(feature = "sled")]
+pub use salvage::salvage;
 pub use sessions::sessions;
 pub use storms::{hooks, restarts};
 
@@ -35,7 +39,7 @@ pub use storms::{hooks, restarts};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: &[Target] = &[
     ("filter", filter),
     ("frames", frames),
     ("hooks", hooks),
@@ -44,6 +48,8 @@ pub const TARGETS: [Target; 10] = [
     ("peer_ids", peer_ids),
     ("records", records),
     ("restarts", restarts),
+    #[cfg(feature = "sled")]
+    ("salvage", salvage),
     ("sessions", sessions),
     ("signatures", signatures),
 ];

@@ -31,6 +31,6 @@ fn replay((name, body): Target) -> usize {
 
 #[test]
 fn every_target_holds_on_its_corpus() {
-    let bytes: usize = TARGETS.into_iter().map(replay).sum();
+    let bytes: usize = TARGETS.iter().copied().map(replay).sum();
     assert!(bytes <= BYTES_MAX, "{bytes} bytes of corpora");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hub::{Commits, Hub, HubClock, HubConfig, ManualClock, SessionHandle};
-use crate::store::faulty::{Failure, Faults, FaultyStore};
+use crate::store::faulty::{Failure, Faults, FaultyStore, Operation};
 use crate::store::{Durability, Store};
 use crate::{
     Config, ConversationId, DeviceId, Error, Event, Message, NoHooks, Open, Page, Reply, Request, Ticket, Timestamp,
@@ -29,7 +29,7 @@ pub fn hubs(data: &[u8]) {
         }
         house.step(&mut choices);
     }
-    house.restart();
+    house.restart(Commits::Inline);
     house.check_logs();
 }
 
@@ -49,11 +49,11 @@ struct House {
     ledger: Ledger,
 }
 
-fn start(store: FaultyStore, clock: &ManualClock) -> Hub {
+fn start(store: FaultyStore, clock: &ManualClock, commits: Commits) -> Hub {
     let settings = HubConfig {
         outbox_events_max: 8,
         replies_max: 16,
-        commits: Commits::Inline,
+        commits,
         clock: HubClock::Manual(clock.clone()),
         ..HubConfig::default()
     };
@@ -67,7 +67,7 @@ impl House {
         let (store, clock) =
             (FaultyStore::new(Durability::Fsync), ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let faults = store.faults();
-        let hub = start(store, &clock);
+        let hub = start(store, &clock, Commits::Inline);
         Self { hub, clock, faults, guests: Vec::new(), asker: Asker::default(), ledger: Ledger::default() }
     }
 
@@ -80,19 +80,33 @@ impl House {
                     drop(self.guests.swap_remove(at));
                 }
             }
-            3 => self.clock.advance(Duration::from_millis(1 << choices.below(24))),
+            3 => self.pass_time(choices),
             4..=7 => self.read(choices),
-            8 => match choices.below(4) {
+            8 => match choices.below(6) {
                 0 => self.faults.set_full(true),
                 1 => self.faults.set_full(false),
                 2 => self.faults.fail_next(1, Failure::MaybeAndStored),
+                3 => self.faults.panic_next(Operation::Apply, 1 + choices.below(2)),
+                4 => self.faults.panic_next(Operation::Scan, 1),
                 _ => self.faults.fail_next(1, Failure::MaybeAndNot),
             },
             9 if choices.below(4) == 0 => {
-                self.restart();
+                let commits = if choices.below(2) == 0 { Commits::Threaded } else { Commits::Inline };
+                self.restart(commits);
                 self.check_logs();
             }
             _ => self.ask(choices),
+        }
+    }
+
+    /// The clock goes on, or a call bears a time that is long past.
+    fn pass_time(&mut self, choices: &mut Choices<'_>) {
+        let span = Duration::from_millis(1 << choices.below(24));
+        if choices.below(4) > 0 {
+            self.clock.advance(span);
+        } else {
+            let told = self.hub.with_engine(|engine, now| engine.handle_timeout(now - span));
+            told.expect("the hub is there");
         }
     }
 
@@ -149,8 +163,11 @@ impl House {
     }
 
     /// The hub is shut down; what its outboxes still hold was told as well. Another starts on what the store has.
-    fn restart(&mut self) {
+    fn restart(&mut self, commits: Commits) {
         self.faults.set_full(false);
+        for operation in [Operation::Apply, Operation::Scan] {
+            self.faults.panic_next(operation, 0);
+        }
         // A failed commit is tried again when its time has come.
         self.clock.advance(Duration::from_secs(2));
         drop(self.hub.shut_down(Duration::from_millis(200)));
@@ -158,7 +175,7 @@ impl House {
         self.guests.clear();
         let store = self.faults.restart();
         self.faults = store.faults();
-        self.hub = start(store, &self.clock);
+        self.hub = start(store, &self.clock, commits);
     }
 
     fn check_logs(&self) {

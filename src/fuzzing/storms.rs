@@ -1,15 +1,15 @@
-//! Engines that live badly: stores that fail, processes that end, hooks with any answer, clocks that go back, outboxes that
+//! Engines that live badly: stores that fail and panic, processes that end, hooks with any answer, clocks that go back, outboxes that
 //! are too narrow. Whatever happens, what anyone was told is there after a restart, under the number that it had.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::faulty::{Failure, Faults, FaultyStore};
+use crate::store::faulty::{Failure, Faults, FaultyStore, Operation};
 use crate::store::{Durability, Store};
 use crate::{
     Commit, Config, ConversationId, DeviceId, Engine, Error, Event, NoHooks, Open, Output, Page, Read, Reply, Request,
-    SessionId, SessionRef, Ticket, Timestamp, Update,
+    SessionId, SessionRef, StartError, Ticket, Timestamp, Update,
 };
 
 use super::Choices;
@@ -49,6 +49,10 @@ struct Storm {
     reading: Vec<Read>,
     ledger: Ledger,
     pages: BTreeMap<Ticket, ConversationId>,
+    /// Reads that failed and that the host was not told of.
+    failed_reads: u64,
+    /// Whether the host was told that the store takes no writes, and not yet that it does again.
+    store_failed: bool,
 }
 
 fn config() -> Config {
@@ -65,13 +69,16 @@ fn config() -> Config {
     }
 }
 
-fn start(trouble: Trouble, store: FaultyStore, script: &Script, now: Timestamp) -> Engine {
+fn try_start(trouble: Trouble, store: FaultyStore, script: &Script, now: Timestamp) -> Result<Engine, StartError> {
     let store: Arc<dyn Store> = Arc::new(store);
-    let started = match trouble {
+    match trouble {
         Trouble::Stores => Engine::start(config(), store, Box::new(NoHooks), [7; 32], now),
         Trouble::Hooks => Engine::start(config(), store, Box::new(MoodyHooks(script.clone())), [7; 32], now),
-    };
-    started.expect("what the engine wrote it can read")
+    }
+}
+
+fn start(trouble: Trouble, store: FaultyStore, script: &Script, now: Timestamp) -> Engine {
+    try_start(trouble, store, script, now).expect("what the engine wrote it can read")
 }
 
 impl Storm {
@@ -92,6 +99,8 @@ impl Storm {
             reading: Vec::new(),
             ledger: Ledger::default(),
             pages: BTreeMap::new(),
+            failed_reads: 0,
+            store_failed: false,
         }
     }
 
@@ -103,8 +112,7 @@ impl Storm {
             }
             self.step(&mut choices);
             if self.commits && self.writing.is_none() {
-                // A store that fails is tried again with the next step.
-                let _: Result<(), crate::store::StoreError> = self.engine.commit(self.now);
+                self.commit();
             }
             self.look();
         }
@@ -177,12 +185,15 @@ impl Storm {
     }
 
     fn trouble_the_store(&mut self, choices: &mut Choices<'_>) {
-        match choices.below(6) {
+        match choices.below(9) {
             0 => self.faults.fail_next(1 + choices.below(3), Failure::NotStored),
             1 => self.faults.fail_next(1 + choices.below(3), Failure::MaybeAndNot),
             2 => self.faults.fail_next(1 + choices.below(3), Failure::MaybeAndStored),
             3 => self.faults.set_full(true),
             4 => self.faults.set_full(false),
+            5 => self.faults.panic_next(Operation::Apply, 1 + choices.below(3)),
+            6 => self.faults.panic_next(Operation::Scan, 1 + choices.below(3)),
+            7 => self.faults.panic_next(Operation::Get, 1 + choices.below(3)),
             _ => self.commits = !self.commits,
         }
     }
@@ -199,7 +210,35 @@ impl Storm {
         self.reading.extend(self.engine.begin_read());
         if choices.below(2) == 0 && !self.reading.is_empty() {
             let read = self.reading.swap_remove(choices.below(self.reading.len()));
-            self.engine.finish_read(read.run(), self.now);
+            self.finish_read(read);
+        }
+    }
+
+    fn finish_read(&mut self, read: Read) {
+        let done = read.run();
+        self.failed_reads += u64::from(done.error().is_some());
+        self.engine.finish_read(done, self.now);
+    }
+
+    /// Writes and reads all that waits, up to a write that fails; whether none did. A store that fails is tried again with the
+    /// next step.
+    fn commit(&mut self) -> bool {
+        loop {
+            let (commit, read) = (self.engine.begin_commit(), self.engine.begin_read());
+            if commit.is_none() && read.is_none() {
+                return true;
+            }
+            let committed = commit.map(Commit::run);
+            let failed = committed.as_ref().is_some_and(|committed| committed.error().is_some());
+            if let Some(committed) = committed {
+                self.engine.finish_commit(committed, self.now);
+            }
+            if let Some(read) = read {
+                self.finish_read(read);
+            }
+            if failed {
+                return false;
+            }
         }
     }
 
@@ -221,8 +260,16 @@ impl Storm {
         // What a write under way does to the store nobody hears any more.
         let written = self.writing.take().filter(|_| how % 4 == 1).map(Commit::run);
         drop(written);
-        let store = if how % 4 == 2 { self.faults.power_cut(u64::from(how)) } else { self.faults.restart() };
+        let mut store = if how % 4 == 2 { self.faults.power_cut(u64::from(how)) } else { self.faults.restart() };
         self.faults = store.faults();
+        if how & 64 != 0 {
+            self.faults.panic_next(Operation::Scan, 1);
+            let started = try_start(self.trouble, store, &self.script, self.now);
+            assert!(started.is_err(), "nobody starts on a store that cannot be read");
+            store = self.faults.restart();
+            self.faults = store.faults();
+        }
+        (self.failed_reads, self.store_failed) = (0, false);
         self.reading.clear();
         self.clients.clear();
         self.pages.clear();
@@ -233,14 +280,17 @@ impl Storm {
 
     fn write_all(&mut self) {
         self.faults.set_full(false);
+        for operation in [Operation::Apply, Operation::Scan, Operation::Get] {
+            self.faults.panic_next(operation, 0);
+        }
         if let Some(commit) = self.writing.take() {
             self.engine.finish_commit(commit.run(), self.now);
         }
-        for read in self.reading.drain(..) {
-            self.engine.finish_read(read.run(), self.now);
+        for read in std::mem::take(&mut self.reading) {
+            self.finish_read(read);
         }
         for _ in 0..1_024 {
-            if self.engine.commit(self.now).is_ok() {
+            if self.commit() {
                 return;
             }
         }
@@ -271,8 +321,20 @@ impl Storm {
                 Output::Close { session } => drop(self.clients.remove(&reference(session))),
                 Output::Event(Event::Answered { ticket, result }) => self.hear_page(ticket, result),
                 Output::Event(Event::RecordDamaged { .. }) => panic!("{output:?}"),
-                Output::Push(_) | Output::Event(_) => {}
+                Output::Event(event) => self.hear_event(&event),
+                Output::Push(_) => {}
             }
+        }
+        assert_eq!(self.failed_reads, 0, "each read that fails is told");
+    }
+
+    /// The host hears of each call of the store that failed, and once that it takes no writes until it does again.
+    fn hear_event(&mut self, event: &Event) {
+        match event {
+            Event::StoreCallFailed { call: "read", .. } => self.failed_reads -= 1,
+            Event::StoreFailed { .. } => assert!(!std::mem::replace(&mut self.store_failed, true), "told twice"),
+            Event::StoreRecovered => assert!(std::mem::replace(&mut self.store_failed, false), "it had not failed"),
+            _ => {}
         }
     }
 

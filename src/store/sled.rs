@@ -21,6 +21,8 @@ mod seam;
 mod side;
 mod stretch;
 
+#[cfg(feature = "testing")]
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,14 @@ use self::seam::Call;
 use self::seam::Seam;
 use self::side::SideFile;
 use super::{Batch, Direction, Durability, Store, StoreError, StoreStatus, Visit};
+
+/// What a damaged log of sled's still holds, for the fuzzers: rows by their keys in sled, and how many places are unreadable.
+#[cfg(feature = "testing")]
+pub(crate) fn salvaged_rows(log: &[u8], segment_bytes: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, u64) {
+    let found = salvage::salvage_log(log, segment_bytes, PathBuf::new());
+    let rows = found.rows.into_iter().map(|(key, value)| ([&[database::ROWS][..], &key].concat(), value));
+    (rows.collect(), found.unreadable)
+}
 
 /// How often `Process` mode syncs for real. With a `maintain` about every second that is within the ten seconds promised.
 const SYNC_EVERY: Duration = Duration::from_secs(8);

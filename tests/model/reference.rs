@@ -10,6 +10,7 @@ mod conversations;
 mod devices;
 mod durable;
 mod history;
+mod hooks;
 mod membership;
 mod presence;
 mod receipts;
@@ -24,6 +25,7 @@ pub(crate) use catching_up::Pending;
 pub(crate) use conversations::{Conversation, Kind, Shape};
 pub(crate) use devices::{Cursor, Device};
 pub(crate) use history::PageRequest;
+pub(crate) use hooks::{HookState, Question, Waits};
 pub(crate) use membership::Member;
 pub(crate) use presence::PeerState;
 pub(crate) use sending::{Message, SendRequest, SendTo};
@@ -58,6 +60,11 @@ pub(crate) type Code = u16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) now: u64,
+    /// By how much the host's clock was set back; `now` goes on.
+    pub(crate) set_back: u64,
+    /// The time of the newest message, and whether the process has sent none since.
+    newest_at: u64,
+    has_started: bool,
     pub(crate) in_doubt: bool,
     pub(crate) devices_max: usize,
     /// Whether the last commit failed.
@@ -69,6 +76,7 @@ pub(crate) struct Model {
     pub(crate) messages: Vec<Message>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) expected: Vec<Expected>,
+    pub(crate) hooks: HookState,
     presence_due: Option<u64>,
     attachments: u64,
     /// The commit that is being filled, the newest one that surely has something, and the newest durable one.

@@ -1,6 +1,6 @@
 //! What the model found, each as the shortest sequence that showed it. All of these once differed.
 
-use super::command::{Bytes, Command, NewShape, To, Token, Which};
+use super::command::{Bytes, Choice, Command, Moods, NewShape, To, Token, Verdict, Which};
 use super::stores::Disk;
 
 /// What went wrong, on what, and how it came about.
@@ -42,6 +42,13 @@ fn acknowledge(session: u8) -> Command {
     Command::Acknowledge { session, which: Which::All, read: false }
 }
 
+/// Every hook answers later.
+const LATER: Command = Command::Hooks(Moods { message: None, push: None, sign_in: None });
+
+fn resolve(which: u8) -> Command {
+    Command::Resolve { which, verdict: Verdict::Default, choice: Choice::Default, allows: false }
+}
+
 const CRASH: Command = Command::Crash { power: false };
 const EIGHT_DAYS: u64 = 8 * 86_400_000;
 
@@ -51,7 +58,7 @@ fn story(told: &'static str, disk: fn() -> Disk, commands: Vec<Command>) -> Stor
 
 /// All stories.
 pub(crate) fn all() -> Vec<Story> {
-    [deliveries(), endings(), starts(), crashes()].into_iter().flatten().collect()
+    [deliveries(), endings(), starts(), crashes(), hooks()].into_iter().flatten().collect()
 }
 
 fn deliveries() -> Vec<Story> {
@@ -216,6 +223,47 @@ fn crashes() -> Vec<Story> {
                 send(0, to(0), None),
                 acknowledge(0),
                 open(0, None),
+            ],
+        ),
+    ]
+}
+
+fn hooks() -> Vec<Story> {
+    vec![
+        story(
+            "what was said in one conversation waited behind what had been said in an ended one whose place it had",
+            Disk::memory,
+            vec![
+                LATER,
+                open(0, None),
+                send(0, to(3), None),
+                create(0, NewShape::Temporary(900), &[]),
+                send(0, to(0), None),
+                send(0, to(3), None),
+                send(0, To::Conversation(8), None),
+                wait(999, false),
+                resolve(0),
+            ],
+        ),
+        story(
+            "a transient message that waited for its hook was sent twice when it was tried again",
+            Disk::memory,
+            vec![
+                open(0, None),
+                create(0, NewShape::Group, &[]),
+                LATER,
+                Command::Send {
+                    session: 0,
+                    to: To::Conversation(0),
+                    transient: true,
+                    token: Some(5),
+                    receipt: false,
+                    push: false,
+                    bytes: Bytes::Few,
+                },
+                send(0, to(0), Some(5)),
+                send(0, To::Conversation(0), None),
+                resolve(0),
             ],
         ),
     ]

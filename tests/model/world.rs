@@ -1,10 +1,10 @@
 //! The engine and the model side by side: what is done to one is done to the other, and all that can be observed is compared.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use switchboard::store::Store;
-use switchboard::{Commit, Config, Engine, Error, NoHooks, SessionId, SessionRef, Ticket, Timestamp};
+use switchboard::{Commit, Config, Engine, Error, SessionId, SessionRef, Ticket, Timestamp};
 
 use crate::command::{Command, PEERS};
 use crate::ids::Ids;
@@ -12,17 +12,24 @@ use crate::reference::{Ear, Model, limits};
 use crate::stores::Disk;
 
 use hearing::Waiting;
+use hooking::Script;
+use lagging::Outbox;
 use restarting::Seen;
 use storing::Batch;
 
 mod asking;
 mod clock;
 mod hearing;
+mod hooking;
+mod lagging;
 mod opening;
 mod restarting;
 mod storing;
 
+/// No clock is set back to before this.
 const START: u64 = 1_700_000_000_000;
+/// When a world begins.
+const BEGINS: u64 = START + 10 * 86_400_000;
 
 const COMMIT_AFTER: u64 = 5_000;
 
@@ -58,6 +65,19 @@ pub(crate) struct World {
     in_flight: Option<(Commit, Batch)>,
     failed: Option<Batch>,
     hold_reads: bool,
+    /// How old the time is that the host's calls bear.
+    late: u64,
+    /// By how much its clock was set back.
+    set_back: u64,
+    /// Sessions that were told that they are live.
+    live: BTreeSet<usize>,
+    /// What the host holds for those that read slowly.
+    outboxes: BTreeMap<usize, Outbox>,
+    script: Script,
+    /// The questions of hooks, in their order.
+    questions: Vec<Ticket>,
+    /// How often the host was told of a hook's fault.
+    faults: u64,
     steps: u64,
     pub(crate) trace: Vec<String>,
 }
@@ -65,8 +85,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(mut disk: Disk) -> Result<Self, Difference> {
         let config = config(&disk);
-        let engine = start(&config, disk.store(), START)?;
-        let mut model = Model::new(START);
+        let script = Script::default();
+        let engine = start(&config, disk.store(), &script, BEGINS)?;
+        let mut model = Model::new(BEGINS);
         model.devices_max = config.devices_max;
         Ok(Self {
             config,
@@ -86,13 +107,20 @@ impl World {
             in_flight: None,
             failed: None,
             hold_reads: false,
+            late: 0,
+            set_back: 0,
+            live: BTreeSet::new(),
+            outboxes: BTreeMap::new(),
+            script,
+            questions: Vec::new(),
+            faults: 0,
             steps: 0,
             trace: Vec::new(),
         })
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.model.now)
+        Timestamp::from_millis(self.model.now - self.set_back - self.late)
     }
 
     /// One step on both sides, and a look at everything afterwards.
@@ -106,11 +134,15 @@ impl World {
     /// Ends a run: everything that waits is told.
     pub(crate) fn finish(&mut self) -> Checked {
         self.commit()?;
+        self.let_all_catch_up()?;
         self.settle()?;
         (0..PEERS).try_for_each(|peer| self.compare_unread(peer))
     }
 
     fn perform(&mut self, command: &Command) -> Checked {
+        if self.is_left_out(command) {
+            return Ok(());
+        }
         match command {
             Command::Open { peer, device, tag, watch, reconnect, token } => {
                 self.open(*peer, *device, *tag, watch, *reconnect, *token)
@@ -130,6 +162,25 @@ impl World {
                 Ok(())
             }
             Command::Wait { millis, confirm } => self.wait(*millis, *confirm),
+            Command::Delete { conversation, which } => self.delete(*conversation, *which),
+            Command::Hooks(moods) => {
+                self.set_hooks(moods);
+                Ok(())
+            }
+            Command::Resolve { which, verdict, choice, allows } => self.resolve(*which, verdict, choice, *allows),
+            Command::Narrow { session, room } => {
+                self.narrow(*session, *room);
+                Ok(())
+            }
+            Command::ReadOn(which) => {
+                self.read_on(*which);
+                Ok(())
+            }
+            Command::Late { millis } => {
+                self.late = *millis;
+                Ok(())
+            }
+            Command::SetBack { millis } => self.set_clock_back(*millis),
             Command::Commit => self.commit(),
             Command::Begin => {
                 self.begin();
@@ -189,8 +240,8 @@ pub(crate) fn config(disk: &Disk) -> Config {
     }
 }
 
-fn start(config: &Config, store: Arc<dyn Store>, now: u64) -> Result<Engine, Difference> {
-    Engine::start(config.clone(), store, Box::new(NoHooks), [7; 32], Timestamp::from_millis(now))
+fn start(config: &Config, store: Arc<dyn Store>, script: &Script, now: u64) -> Result<Engine, Difference> {
+    Engine::start(config.clone(), store, Box::new(script.clone()), [7; 32], Timestamp::from_millis(now))
         .map_err(|error| format!("no start: {error}"))
 }
 

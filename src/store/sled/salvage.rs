@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::database::{ROWS, SEGMENT_BYTES, STATE, State};
 
@@ -30,9 +30,14 @@ pub(super) fn salvage(folder: &Path) -> io::Result<Salvaged> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         outcome => outcome?,
     };
+    Ok(salvage_log(&log, SEGMENT_BYTES, folder.join("blobs")))
+}
+
+/// Reads all messages of a log whose segments have so many bytes, and whose largest pages are in files of the folder `blobs`.
+pub(super) fn salvage_log(log: &[u8], segment_bytes: usize, blobs: PathBuf) -> Salvaged {
     let mut unreadable = 0;
     let mut messages = Vec::new();
-    for segment in log.chunks(SEGMENT_BYTES) {
+    for segment in log.chunks(segment_bytes) {
         let header = segment_header(segment).map(|(number, _)| number);
         let used = header.is_some() || segment.iter().any(|byte| *byte != 0);
         unreadable += u64::from(used && header.is_none());
@@ -41,11 +46,11 @@ pub(super) fn salvage(folder: &Path) -> io::Result<Salvaged> {
         }
     }
     messages.sort_by_key(|message| (message.segment, message.offset));
-    let mut replay = Replay { blobs: folder.join("blobs"), unreadable, ..Replay::default() };
+    let mut replay = Replay { blobs, unreadable, ..Replay::default() };
     for message in &messages {
         replay.play(message);
     }
-    Ok(replay.finish())
+    replay.finish()
 }
 
 pub(super) const SEGMENT_HEADER: usize = 20;
@@ -141,7 +146,7 @@ struct Replay {
     prefixes: HashMap<u64, Vec<u8>>,
     /// Pages of which only changes were found.
     baseless: HashSet<u64>,
-    blobs: std::path::PathBuf,
+    blobs: PathBuf,
     unreadable: u64,
 }
 

@@ -14,6 +14,10 @@ pub(crate) struct Part {
     from: u64,
     to: u64,
     cursor: Cursor,
+    /// What the host had deleted when the read was planned.
+    deleted: BTreeSet<u64>,
+    /// Whether any message had been narrowed then.
+    narrows: bool,
 }
 
 /// A read that waits for the store.
@@ -31,7 +35,7 @@ pub(crate) enum Pending {
         attached: u32,
         ticket: u64,
         conversation: usize,
-        messages: Vec<usize>,
+        messages: Vec<(usize, bool)>,
         more: bool,
     },
     /// The log is searched for a message that was read.
@@ -49,7 +53,7 @@ impl Model {
         let parts = self.parts(session);
         let in_memory = parts.iter().all(|part| part.from > self.conversations[part.conversation].durable);
         let attached = self.sessions[session].attached;
-        let cutoff = (!self.in_doubt).then(|| self.now - 7 * DAY);
+        let cutoff = (!self.in_doubt).then(|| self.shown() - 7 * DAY);
         let backlog = Pending::Backlog { session, attached, parts, head: self.messages.len(), cutoff };
         if in_memory { self.read(backlog) } else { self.pending.push(backlog) }
     }
@@ -63,7 +67,8 @@ impl Model {
             for (after, to) in &member.spans {
                 let (from, to) = (cursor.received.max(*after) + 1, to.unwrap_or(held.last()));
                 if from <= to {
-                    parts.push(Part { conversation: at, from, to, cursor: cursor.clone() });
+                    let (deleted, narrows) = (held.deleted.clone(), self.hooks.narrows);
+                    parts.push(Part { conversation: at, from, to, cursor: cursor.clone(), deleted, narrows });
                 }
             }
         }
@@ -128,7 +133,7 @@ impl Model {
             if cut_parts.contains(&at) {
                 continue;
             }
-            let wanted = !part.cursor.has(number);
+            let wanted = self.is_wanted(session, part, number);
             let cause = match () {
                 () if cutoff.is_some_and(|cutoff| self.messages[message].at <= cutoff) => Cause::Age,
                 () if wanted && messages.len() >= limits::OFFLINE => Cause::Limit,
@@ -138,9 +143,11 @@ impl Model {
                 }
             };
             cut_parts.insert(at);
-            let count = (part.from..=number).filter(|number| !part.cursor.has(*number)).count() as u64;
-            if count > 0 {
-                cuts.push((part.conversation, part.from, number, count, cause));
+            cuts.extend(
+                self.cut(session, part, number).map(|(from, to, count)| (part.conversation, from, to, count, cause)),
+            );
+            if part.narrows {
+                self.acknowledge_range(session, part.conversation, part.from, number, true);
             }
         }
         messages.reverse();
@@ -165,6 +172,23 @@ impl Model {
         }
     }
 
+    /// Whether a message is for the session's peer, and not deleted, and its device has not acknowledged it.
+    fn is_wanted(&self, session: usize, part: &Part, number: u64) -> bool {
+        let message = self.conversations[part.conversation].log[number as usize - 1];
+        let is_for = self.messages[message].is_for(self.sessions[session].peer);
+        is_for && !part.cursor.has(number) && !part.deleted.contains(&number)
+    }
+
+    /// What a part loses up to a number: from, to and how many. Nobody is told of what a hook kept from it.
+    fn cut(&self, session: usize, part: &Part, number: u64) -> Option<(u64, u64, u64)> {
+        if !part.narrows {
+            let count = (part.from..=number).filter(|number| !part.cursor.has(*number)).count() as u64;
+            return (count > 0).then_some((part.from, number, count));
+        }
+        let wanted: Vec<u64> = (part.from..=number).filter(|number| self.is_wanted(session, part, *number)).collect();
+        Some((*wanted.first()?, *wanted.last()?, wanted.len() as u64))
+    }
+
     /// What was sent while the read was under way.
     fn newer(&self, session: usize, head: usize) -> Vec<usize> {
         let peer = self.sessions[session].peer;
@@ -172,7 +196,8 @@ impl Model {
             let held = &self.messages[*message];
             let (Some(conversation), Some(number)) = (held.conversation, held.number) else { return false };
             let log = &self.conversations[conversation];
-            let is_for = log.members.get(&peer).is_some_and(|member| member.sees(number));
+            let is_for = log.members.get(&peer).is_some_and(|member| member.sees(number)) && held.is_for(peer);
+            let is_for = is_for && !log.deleted.contains(&number);
             is_for && !log.gone && !self.cursor(session, conversation).has(number)
         };
         (head..self.messages.len()).filter(is_newer).collect()
@@ -208,5 +233,23 @@ impl Model {
                 self.tell_after(session, What::Message { message, offline: message < opened_at });
             }
         }
+    }
+    /// The conversation of a message that is to be heard.
+    pub(crate) fn place_of(&self, what: &What) -> Option<usize> {
+        let What::Message { message, .. } = what else { return None };
+        self.messages[*message].conversation
+    }
+
+    /// Whether a message that a session was to hear is still there for it.
+    pub(crate) fn is_still_to_be_heard(&self, session: usize, what: &What) -> bool {
+        let What::Message { message, offline } = what else { return true };
+        let held = &self.messages[*message];
+        let (Some(at), Some(number), false) = (held.conversation, held.number, self.is_deleted(*message)) else {
+            return false;
+        };
+        // Another session of its device may have acknowledged what waited for both.
+        let acknowledged = *offline && self.cursor(session, at).has(number);
+        let conversation = &self.conversations[at];
+        !acknowledged && !conversation.gone && conversation.members.contains_key(&self.sessions[session].peer)
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Conversation {
     pub(crate) present: BTreeSet<usize>,
     /// Its messages: the first has number 1.
     pub(crate) log: Vec<usize>,
+    /// The numbers of those that the host deleted.
+    pub(crate) deleted: BTreeSet<u64>,
     /// How many of them are durable.
     pub(crate) durable: u64,
     pub(crate) created_at: u64,
@@ -71,7 +73,7 @@ impl Model {
     /// Whether a conversation is gone, or its end has passed.
     pub(super) fn is_over(&self, at: usize) -> bool {
         let held = &self.conversations[at];
-        held.gone || held.expires_at.is_some_and(|end| end < self.now)
+        held.gone || held.expires_at.is_some_and(|end| end < self.shown())
     }
 
     pub(super) fn new_conversation(
@@ -90,9 +92,10 @@ impl Model {
             members: members.iter().map(|peer| (*peer, Member::new(0))).collect(),
             present: BTreeSet::new(),
             log: Vec::new(),
+            deleted: BTreeSet::new(),
             durable: 0,
-            created_at: self.now,
-            updated_at: self.now,
+            created_at: self.shown(),
+            updated_at: self.shown(),
             expires_at: None,
             check_at: u64::MAX,
             gone: false,
@@ -153,9 +156,9 @@ impl Model {
         };
         let at = self.new_conversation(kind, shape == Shape::Unique, Some(me), &members);
         if let Shape::Temporary(life) = shape {
-            let expires_at = self.now + if life == 0 { DAY } else { life };
+            let expires_at = self.shown() + if life == 0 { DAY } else { life };
             self.conversations[at].expires_at = Some(expires_at);
-            self.conversations[at].check_at = expires_at + 1;
+            self.conversations[at].check_at = expires_at + self.set_back + 1;
         }
         if shape == Shape::Room {
             self.enter_room(session, at);

@@ -35,7 +35,7 @@ impl Cursor {
         number <= self.received || self.beyond.contains(&number)
     }
 
-    fn acknowledge(&mut self, first: u64, last: u64) {
+    pub(super) fn acknowledge(&mut self, first: u64, last: u64) {
         self.beyond.extend(first..=last);
         while self.beyond.contains(&(self.received + 1)) {
             self.received += 1;
@@ -70,10 +70,10 @@ impl Model {
         let uncertain = self.peer(peer).devices.iter().any(|device| device.uncertain);
         let fresh = Device { id, seen_at: now, cursors: self.furthest(peer), uncertain, copied: uncertain };
         let max = self.devices_max;
-        let in_doubt = self.in_doubt;
+        let (in_doubt, shown) = (self.in_doubt, self.shown());
         let devices = &mut self.peer(peer).devices;
         match devices.iter().position(|device| device.id == id) {
-            Some(at) if !in_doubt && devices[at].seen_at + 7 * DAY < now => devices[at] = fresh,
+            Some(at) if !in_doubt && devices[at].seen_at + 7 * DAY < shown => devices[at] = fresh,
             Some(at) => {
                 // A crash may have taken that it was seen lately: then it starts like one unseen for too long.
                 devices[at].copied |= devices[at].uncertain && devices[at].seen_at + 3 * DAY < now;

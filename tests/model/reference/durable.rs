@@ -29,11 +29,16 @@ impl Model {
     /// Another engine has started on what the store holds.
     pub(crate) fn restarted(&mut self, crashed: bool) {
         self.life += 1;
+        self.set_back = 0;
+        let logged = self.conversations.iter().filter(|held| !held.gone).filter_map(|held| held.log.last());
+        self.newest_at = logged.map(|message| self.messages[*message].at).max().unwrap_or_default();
+        self.has_started = true;
         self.in_doubt = false;
         self.failed = false;
         self.presence_due = None;
         self.pending.clear();
         self.expected.clear();
+        self.forget_parked();
         (self.filling, self.newest, self.durable) = (1, 0, 0);
         for session in &mut self.sessions {
             session.state = State::Gone;
@@ -46,7 +51,10 @@ impl Model {
             if !peer.known {
                 peer.devices.clear();
             }
-            peer.devices.iter_mut().for_each(|device| device.uncertain |= crashed);
+            for device in &mut peer.devices {
+                device.uncertain |= crashed;
+                device.seen_at = device.seen_at.min(self.now);
+            }
         }
         for held in &mut self.conversations {
             held.present.clear();

@@ -64,7 +64,7 @@ impl Model {
             return BTreeSet::new();
         }
         let new: BTreeSet<Peer> = peers.difference(&self.conversations[at].active()).copied().collect();
-        let (last, now) = (self.conversations[at].last(), self.now);
+        let (last, now) = (self.conversations[at].last(), self.shown());
         for &peer in &new {
             self.peer(peer).known = true;
             let members = &mut self.conversations[at].members;
@@ -76,7 +76,7 @@ impl Model {
             }
         }
         if !new.is_empty() {
-            self.conversations[at].updated_at = now;
+            self.conversations[at].updated_at = now.max(self.conversations[at].updated_at);
             self.stage();
         }
         new
@@ -90,7 +90,7 @@ impl Model {
     }
 
     fn remove_members(&mut self, at: usize, peers: &BTreeSet<Peer>) {
-        let (last, now) = (self.conversations[at].last(), self.now);
+        let (last, now) = (self.conversations[at].last(), self.shown());
         for peer in peers {
             if let Some(member) = self.conversations[at].members.get_mut(peer) {
                 member.left_at = Some(now);
@@ -99,7 +99,7 @@ impl Model {
                 }
             }
         }
-        self.conversations[at].updated_at = now;
+        self.conversations[at].updated_at = now.max(self.conversations[at].updated_at);
         self.stage();
     }
 
@@ -202,7 +202,7 @@ impl Model {
             match self.sessions[listener].state {
                 State::Open => self.tell_after(listener, notice),
                 State::Paused { .. } => self.sessions[listener].missed.push(notice),
-                State::Gone => {}
+                State::Gone | State::Opening => {}
             }
         }
     }
@@ -226,7 +226,7 @@ impl Model {
 
     /// A week after one left, nothing remains of the membership.
     pub(super) fn forget_former_members(&mut self) {
-        let now = self.now;
+        let now = self.shown();
         for at in 0..self.conversations.len() {
             let is_over = |member: &Member| member.left_at.is_some_and(|left| left + 7 * DAY <= now);
             let members = &self.conversations[at].members;

@@ -18,8 +18,8 @@ pub(crate) struct PeerState {
     pub(crate) changed: bool,
     /// Retry tokens and their messages, oldest first.
     pub(crate) tokens: Vec<(u8, usize)>,
-    /// The same of transient messages, while the peer is known in this life.
-    pub(crate) transient_tokens: Vec<(u8, usize)>,
+    /// Those of messages that nobody stores, each with whether it was asked to be transient, while process and peer are there.
+    pub(crate) transient_tokens: Vec<((u8, bool), usize)>,
     /// Receipts that came while it was away, by conversation.
     pub(super) owed: BTreeMap<usize, Owed>,
     /// Whether a crash made them uncertain.
@@ -81,9 +81,9 @@ impl Model {
         peers.iter().for_each(|peer| self.forget_stranger(*peer));
     }
 
-    /// A peer that nothing names and nobody watches is a stranger again when it is gone: its devices are not known.
+    /// A peer that nothing names is a stranger again when it is gone: its devices are not known.
     pub(super) fn forget_stranger(&mut self, peer: Peer) {
-        let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty();
+        let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty() || self.is_asked_for(peer);
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();

@@ -44,7 +44,7 @@ impl Model {
             self.acknowledge_range(session, conversation, number, number, true);
             self.sessions[session].given.remove(&message);
             if first && held.receipt && held.from != me {
-                let (listeners, at) = (self.open_of(held.from), self.now);
+                let (listeners, at) = (self.open_of(held.from), self.stamp());
                 if listeners.is_empty() {
                     let owed = self.peer(held.from).owed.entry(conversation).or_default();
                     // Whoever came in the place of one who left has received something of its own.
@@ -142,7 +142,8 @@ impl Model {
         let Some(member) = held.members.get(&peer).filter(is_in) else { return 0 };
         let counts = |number: &u64| {
             let message = held.log[*number as usize - 1];
-            member.sees(*number) && self.messages[message].from != peer
+            let message = &self.messages[message];
+            member.sees(*number) && message.from != peer && message.is_for(peer)
         };
         (member.read + 1..=held.last()).filter(counts).count() as u64
     }

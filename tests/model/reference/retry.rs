@@ -1,6 +1,6 @@
 //! Retries: the same token names the same message, and is answered with it.
 //!
-//! A sender's newest few tokens are known, for a day.
+//! A sender's newest few tokens are known, for a day; those of transient messages while the process lasts.
 
 use super::{DAY, Model, Peer, SendRequest, limits};
 
@@ -12,17 +12,17 @@ impl Model {
         (!self.conversations[conversation].gone).then_some(known.1)
     }
 
-    /// The transient message that was sent with the same token lately.
+    /// The message that nobody stored and that was sent with the same token lately, asked for as this one is.
     pub(super) fn known_transient(&self, me: Peer, send: &SendRequest) -> Option<usize> {
-        let token = send.token.filter(|_| send.transient)?;
-        let known = self.peers[usize::from(me)].transient_tokens.iter().find(|known| known.0 == token)?;
+        let wanted = (send.token?, send.transient);
+        let known = self.peers[usize::from(me)].transient_tokens.iter().find(|known| known.0 == wanted)?;
         Some(known.1)
     }
 
-    pub(super) fn remember_transient(&mut self, me: Peer, token: Option<u8>, message: usize) {
-        let Some(token) = token else { return };
+    pub(super) fn remember_transient(&mut self, me: Peer, asked: &SendRequest, message: usize) {
+        let Some(token) = asked.token else { return };
         let tokens = &mut self.peer(me).transient_tokens;
-        tokens.push((token, message));
+        tokens.push(((token, asked.transient), message));
         if tokens.len() > 64 {
             tokens.remove(0);
         }
@@ -38,10 +38,10 @@ impl Model {
     }
 
     pub(super) fn forget_old_tokens(&mut self) {
-        let now = self.now;
+        let now = self.shown();
         for peer in &mut self.peers {
             let messages = &self.messages;
-            peer.tokens.retain(|(_, message)| messages[*message].at + DAY >= now);
+            peer.tokens.retain(|(_, message)| messages[*message].noted_at + DAY >= now);
         }
     }
 }

@@ -8,8 +8,12 @@ use super::{Answer, Code, Model, Peer, What, limits};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// Its sign-in waits for a hook.
+    Opening,
     Open,
-    Paused { until: u64 },
+    Paused {
+        until: u64,
+    },
     Gone,
 }
 
@@ -42,6 +46,7 @@ pub(crate) struct Session {
     pub(crate) unsure: bool,
 }
 
+#[derive(Clone, Debug)]
 pub(crate) struct OpenRequest {
     pub(crate) peer: Peer,
     pub(crate) device: Option<u8>,
@@ -50,6 +55,8 @@ pub(crate) struct OpenRequest {
     pub(crate) reconnect: bool,
     /// The session that its token names, or a token that names none.
     pub(crate) token: Option<Option<usize>>,
+    /// By an account: a hook lets it in.
+    pub(crate) account: bool,
 }
 
 impl Model {
@@ -77,13 +84,40 @@ impl Model {
 
     pub(crate) fn open(&mut self, open: &OpenRequest, ticket: u64) -> Result<usize, Code> {
         let resumes = self.check_open(open)?;
+        self.hooks.newest_ticket = ticket;
+        let allowed = if open.account { self.ask_sign_in(open) } else { Some(true) };
+        match allowed {
+            Some(true) => Ok(self.open_now(open, resumes, None, ticket)),
+            Some(false) => Err(4102),
+            None => Ok(self.park_open(open, ticket)),
+        }
+    }
+
+    /// Opens: one that waited for a hook has its place already, and takes over what the paused one of its device has.
+    pub(super) fn open_now(
+        &mut self,
+        open: &OpenRequest,
+        resumes: Option<usize>,
+        reserved: Option<usize>,
+        ticket: u64,
+    ) -> usize {
         if let Some(holder) = self.tag_holder(open, resumes) {
             self.end(holder, Some(4111));
         }
         self.peer(open.peer).logged_out = false;
         let same_device = |session: &usize| self.sessions[*session].device == open.device;
         let continued = resumes.or_else(|| self.paused_of(open.peer).into_iter().find(same_device));
-        let session = continued.unwrap_or_else(|| self.new_session(open));
+        let session = match (reserved, continued) {
+            (Some(reserved), Some(former)) => {
+                self.sessions[reserved].room = self.sessions[former].room;
+                self.sessions[reserved].missed = std::mem::take(&mut self.sessions[former].missed);
+                self.forget(former);
+                reserved
+            }
+            (Some(reserved), None) => reserved,
+            (None, Some(former)) => former,
+            (None, None) => self.new_session(open),
+        };
         if self.sessions[session].state == State::Open {
             self.detach(session, State::Paused { until: u64::MAX });
         }
@@ -107,10 +141,10 @@ impl Model {
         }
         self.tell_owed(session);
         self.begin_backlog(session);
-        Ok(session)
+        session
     }
 
-    fn check_open(&self, open: &OpenRequest) -> Result<Option<usize>, Code> {
+    pub(super) fn check_open(&self, open: &OpenRequest) -> Result<Option<usize>, Code> {
         self.check_watch_list(&open.watch, 0)?;
         let resumes = match open.token {
             None => None,
@@ -139,7 +173,7 @@ impl Model {
         self.open_of(open.peer).into_iter().find(holds)
     }
 
-    fn new_session(&mut self, open: &OpenRequest) -> usize {
+    pub(super) fn new_session(&mut self, open: &OpenRequest) -> usize {
         self.sessions.push(Session {
             peer: open.peer,
             device: open.device,

@@ -71,6 +71,7 @@ pub(crate) enum What {
     Push {
         message: usize,
         badges: BTreeMap<Peer, u64>,
+        text: &'static str,
     },
     /// A catch-up of unknown extent, up to its end: after a crash.
     Anything,
@@ -98,7 +99,8 @@ pub(crate) enum Answer {
     Conversations(Vec<Info>),
     Count(u64),
     History {
-        messages: Vec<usize>,
+        /// Each with whether it was deleted.
+        messages: Vec<(usize, bool)>,
         more: bool,
     },
     Unread(BTreeMap<usize, u64>),

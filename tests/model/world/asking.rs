@@ -116,8 +116,9 @@ impl World {
 
     /// A session that is over is refused whatever it asks.
     fn refuse_strangers(&mut self, which: u8) -> Checked {
-        let over: Vec<usize> =
-            (0..self.handles.len()).filter(|session| self.model.sessions[*session].state != State::Open).collect();
+        let over: Vec<usize> = (0..self.handles.len())
+            .filter(|session| matches!(self.model.sessions[*session].state, State::Gone | State::Paused { .. }))
+            .collect();
         let Some(session) = (which > 250).then(|| over.first().copied()).flatten() else { return Ok(()) };
         let asked = self.engine.request(self.handles[session].id, Request::Unread, self.now());
         same("a session that is over", asked.map(drop).map_err(|error| error.code()), Err(4105))
@@ -149,20 +150,39 @@ impl World {
             Bytes::Most => content.push_str(&".".repeat(room)),
             Bytes::TooMany => content.push_str(&".".repeat(room + 1)),
         }
-        let mut draft = Draft::to_peers(Vec::new(), content.clone());
+        let send = SendRequest { to, content, transient, token, receipt, push };
+        if self.is_send_left_out(&send) {
+            return Ok(());
+        }
+        let mut draft = Draft::to_peers(Vec::new(), send.content.clone());
         draft.target = target;
         draft.transient = transient;
         draft.receipt = receipt;
         draft.retry_token = token.and_then(|token| RetryToken::new(&format!("token{token}")).ok());
         draft.push = push.then(|| "!".to_owned());
-        let before = self.model.conversations.len();
-        let send = SendRequest { to, content, transient, token, receipt, push };
-        self.both(session, Request::Send(draft), |model, ticket| model.send(session, &send, ticket))?;
-        for at in before..self.model.conversations.len() {
-            let peers: Vec<PeerId> = self.model.conversations[at].active().into_iter().map(Ids::peer).collect();
-            self.ids.bind_conversation(at, &ConversationId::direct(&peers))?;
+        self.both(session, Request::Send(draft), |model, ticket| model.send(session, &send, ticket))
+    }
+
+    /// The documents say which id a direct conversation has.
+    pub(super) fn bind_directs(&mut self) -> Checked {
+        for at in 0..self.model.conversations.len() {
+            let held = &self.model.conversations[at];
+            if held.kind == reference::Kind::Direct && self.ids.conversation(at).is_none() {
+                let peers: Vec<PeerId> = held.active().into_iter().map(Ids::peer).collect();
+                self.ids.bind_conversation(at, &ConversationId::direct(&peers))?;
+            }
         }
         Ok(())
+    }
+
+    /// The host deletes a message, or one that was never sent.
+    pub(super) fn delete(&mut self, conversation: u8, which: u8) -> Checked {
+        let Some((at, id)) = self.pick_conversation(conversation) else { return Ok(()) };
+        let last = at.map_or(0, |at| self.model.conversations[at].last());
+        let number = 1 + u64::from(which) % (last + 1);
+        self.trace.push(format!("[{}] the host deletes #{number} of {id}", self.model.now - START));
+        let is = self.engine.delete_message(&id, number, self.now());
+        same("delete", is.map_err(|error| error.code()), self.model.delete(at, number))
     }
 
     fn create(&mut self, session: usize, shape: NewShape, members: &[u8]) -> Checked {
@@ -195,6 +215,10 @@ impl World {
         let chosen: Vec<usize> = match which {
             Which::All => seen.clone(),
             Which::Some(some) => some.iter().filter_map(|at| one(seen, *at)).collect(),
+            // What a slow session may acknowledge is known by what it heard.
+            Which::Any(some) if self.outboxes.contains_key(&session) => {
+                some.iter().filter_map(|at| one(seen, *at)).collect()
+            }
             Which::Any(any) => any.iter().filter_map(|at| one(&all, *at)).collect(),
         };
         let known: Vec<(usize, MessageId)> =

@@ -12,7 +12,11 @@ impl World {
         const STEPS: u64 = 120_000;
         let until = self.model.now + millis;
         self.trace.push(format!("[{}] waits {millis} ms, confirm {confirm}", self.model.now - START));
-        if millis <= STEPS {
+        // What waits for a hook waits no longer than three seconds.
+        while !self.model.hooks.parked.is_empty() && self.model.now < until {
+            self.step_to(until.min(self.model.now + 3_000))?;
+        }
+        if until - self.model.now <= STEPS {
             self.step_to(until)?
         } else {
             self.jump_to(until)?
@@ -22,6 +26,19 @@ impl World {
             self.model.in_doubt = false;
             self.step_to(until + SWEEP)?;
         }
+        self.leave_edges()
+    }
+
+    /// The host's clock is set back by more than calls may overtake each other.
+    pub(super) fn set_clock_back(&mut self, millis: u64) -> Checked {
+        // What a crash leaves of times that were ahead is told by nobody.
+        if self.disk.is_faulty() || self.model.shown() < START + millis {
+            return Ok(());
+        }
+        self.trace.push(format!("[{}] the clock is set back by {millis} ms", self.model.now - START));
+        self.set_back += millis;
+        self.model.set_back = self.set_back;
+        self.jump_to(self.model.now)?;
         self.leave_edges()
     }
 
@@ -35,15 +52,18 @@ impl World {
 
     /// Handles each deadline when it comes.
     pub(super) fn step_to(&mut self, until: u64) -> Checked {
-        while let Some(at) = self.engine.poll_timeout().filter(|at| at.as_millis() <= until) {
-            self.jump_to(at.as_millis().max(self.model.now))?;
+        while let Some(at) =
+            self.engine.poll_timeout().map(|at| at.as_millis() + self.set_back).filter(|at| *at <= until)
+        {
+            self.jump_to(at.max(self.model.now))?;
         }
         self.jump_to(until)
     }
 
     /// Nobody looks at the clock before this time.
     fn jump_to(&mut self, now: u64) -> Checked {
-        let at = Timestamp::from_millis(now);
+        let at = Timestamp::from_millis(now - self.set_back);
+        self.late = 0;
         self.engine.handle_timeout(at);
         let mut rounds = 0;
         while self.engine.poll_timeout().is_some_and(|next| next <= at) {

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use switchboard::{Error, Event, Output, Reply, Update};
+use switchboard::{ConversationKind, Error, Event, Output, Reply, Update};
 
 use crate::reference::{Ear, Expected, What, When};
 
-use super::{COMMIT_AFTER, Checked, World, reference_of};
+use super::{COMMIT_AFTER, Checked, World, reference_of, same};
 
 /// Something expected, and since when.
 pub(super) struct Waiting {
@@ -25,13 +25,19 @@ impl World {
     }
 
     pub(super) fn drain(&mut self) -> Checked {
+        self.bind_directs()?;
+        self.compare_questions()?;
         let since = self.model.now;
         for expected in std::mem::take(&mut self.model.expected) {
-            self.queues.entry(expected.ear).or_default().push_back(Waiting { since, expected });
+            let ear = expected.ear;
+            if let Some(waiting) = self.owe(Waiting { since, expected }) {
+                self.queues.entry(ear).or_default().push_back(waiting);
+            }
         }
         while let Some(output) = self.engine.poll_output() {
             self.hear(output)?;
         }
+        same("faults of hooks", self.faults, self.model.hooks.faults)?;
         for (ear, queue) in &self.queues {
             if let Some(missing) = queue.iter().find(|waiting| waiting.expected.when == When::Now) {
                 return Err(format!("{ear:?} was not told at once {:?}", missing.expected.what));
@@ -55,7 +61,8 @@ impl World {
         match output {
             Output::Deliver(deliver) => {
                 for session in deliver.audience.iter() {
-                    if let Some(session) = self.by_ref.get(&session).copied() {
+                    let session = self.by_ref.get(&session).copied();
+                    if let Some(session) = session.filter(|session| self.takes(*session, deliver.class)) {
                         self.trace.push(format!("        session {session} hears {:?}", deliver.update));
                         self.hear_update(session, &deliver.update)?;
                     }
@@ -68,14 +75,23 @@ impl World {
                 };
                 self.ids.check_push(&self.model, &waiting.expected.what, &push)
             }
-            Output::Live { session, .. } => self.hear_live(session),
+            Output::Live { session, catch_up } => {
+                if let Some(session) = self.by_ref.get(&reference_of(session)).copied() {
+                    self.slow_session_is_live(session, catch_up);
+                }
+                self.hear_live(session)
+            }
             Output::Close { session } => {
                 if let Some(session) = self.by_ref.remove(&reference_of(session)) {
                     self.queues.remove(&Ear::Session(session));
                 }
                 Ok(())
             }
-            Output::Event(Event::HookFault { .. } | Event::RecordDamaged { .. } | Event::SignatureRefused { .. }) => {
+            Output::Event(Event::HookFault { .. }) => {
+                self.faults += 1;
+                Ok(())
+            }
+            Output::Event(Event::RecordDamaged { .. } | Event::SignatureRefused { .. }) => {
                 Err(format!("an event that must not be: {output:?}"))
             }
             _ => Ok(()),
@@ -94,6 +110,19 @@ impl World {
         }
         if self.is_late_answer(session, update) {
             return Ok(());
+        }
+        let is_slow = self.outboxes.contains_key(&session);
+        if let Update::Message { message, .. } = update
+            && is_slow
+            && message.kind != ConversationKind::Room
+        {
+            return self.hear_slowly(session, message, update);
+        }
+        if let Update::Gap(gap) = update
+            && gap.conversation.is_none()
+            && let Some(heard) = self.hear_of_missed(session, gap.count)
+        {
+            return heard;
         }
         // After a crash a receipt of before may be told or not.
         let tolerated =
@@ -163,6 +192,7 @@ impl World {
     /// After a commit and all reads nobody waits for anything, unless a read staged something.
     pub(super) fn expect_silence(&mut self) -> Checked {
         self.queues.values_mut().for_each(|queue| queue.retain(|waiting| !is_optional(waiting)));
+        self.expect_caught_up()?;
         for _ in 0..3 {
             if self.queues.values().all(VecDeque::is_empty) {
                 return Ok(());

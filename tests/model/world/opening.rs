@@ -33,12 +33,16 @@ impl World {
         open.tag = tag.and_then(|tag| Tag::new(&format!("tag{tag}")).ok());
         open.watch = Ids::peers(watch);
         open.reconnect = reconnect;
-        if let Some(text) = &text {
-            open.credentials = Credentials::Token(ResumeToken::new(text));
+        let account = matches!(token, Token::Account) && !self.is_uncertain(peer);
+        match &text {
+            Some(text) => open.credentials = Credentials::Token(ResumeToken::new(text)),
+            None if account => open.credentials = Credentials::Account("an account".to_owned()),
+            None => {}
         }
         self.requests += 1;
         let opened = self.engine.open(open, self.now());
-        let request = OpenRequest { peer, device, tag, watch: watch.to_vec(), reconnect, token: text.map(|_| resumed) };
+        let request =
+            OpenRequest { peer, device, tag, watch: watch.to_vec(), reconnect, token: text.map(|_| resumed), account };
         let should = self.model.open(&request, self.requests);
         same("open", opened.as_ref().map(drop).map_err(Error::code), should.map(drop))?;
         let (Ok((id, ticket)), Ok(session)) = (opened, should) else { return Ok(()) };
@@ -51,6 +55,11 @@ impl World {
         Ok(())
     }
 
+    /// After a crash a catch-up is compared at once: no hook may put it off.
+    fn is_uncertain(&self, peer: u8) -> bool {
+        self.model.peers[usize::from(peer)].devices.iter().any(|device| device.uncertain)
+    }
+
     fn take_handle(&mut self, session: usize, id: SessionId) {
         if session == self.handles.len() {
             self.handles.push(Handle { id, token: String::new() });
@@ -60,12 +69,14 @@ impl World {
         self.by_ref.retain(|_, held| *held != session);
         self.by_ref.insert(reference_of(id), session);
         self.queues.remove(&Ear::Session(session));
+        self.outboxes.remove(&session);
+        self.live.remove(&session);
     }
 
     /// The text of a token, and which session it resumes.
     pub(super) fn token(&self, peer: u8, token: Token) -> (Option<String>, Option<usize>) {
         match token {
-            Token::None => (None, None),
+            Token::None | Token::Account => (None, None),
             Token::Of(which) => {
                 let is_candidate = |session: &usize| {
                     self.model.sessions[*session].peer == peer && !self.handles[*session].token.is_empty()

@@ -44,9 +44,12 @@ impl World {
         }
         self.trace.push(format!("[{}] crash, power {power}", self.model.now - START));
         // The last write may have reached the store although nobody ever heard of it.
-        let written = self.in_flight.take().filter(|_| power).map(|(commit, batch)| {
-            let _: switchboard::Committed = commit.run();
-            batch
+        // It may also have been there since an attempt that failed.
+        let written = self.in_flight.take().and_then(|(commit, batch)| {
+            if power {
+                let _: switchboard::Committed = commit.run();
+            }
+            (power || batch.stored).then_some(batch)
         });
         let stored = written.or_else(|| self.failed.take().filter(|batch| batch.stored));
         let lossless = stored.is_some() || !power;
@@ -62,18 +65,24 @@ impl World {
     fn start_again(&mut self, crashed: bool) -> Checked {
         // A process that starts again does so a moment later: its messages come after those of before.
         let now = self.engine.now().as_millis() + 1;
+        self.set_back = 0;
         self.in_flight = None;
         self.failed = None;
-        self.engine = start(&self.config, self.disk.store(), now)?;
+        self.engine = start(&self.config, self.disk.store(), &self.script, now)?;
         let now = self.engine.now().as_millis();
         self.model.now = now;
         self.model.restarted(crashed);
+        self.model.hooks.moods = self.script.restart();
+        self.questions.clear();
+        self.faults = 0;
         let is_old = self.model.is_at_an_edge(now);
         self.durable = self.model.clone();
         self.ids.truncate(self.model.conversations.len(), self.model.messages.len());
         self.handles.truncate(self.model.sessions.len());
         self.used_tokens.extend(self.handles.iter_mut().map(|handle| std::mem::take(&mut handle.token)));
         self.queues.clear();
+        self.outboxes.clear();
+        self.live.clear();
         self.by_ref.clear();
         self.tickets.clear();
         self.seen.clear();
@@ -110,7 +119,8 @@ impl World {
         match update {
             Update::Message { message, offline: true } => {
                 let is_it = |held: &reference::Message| message.content.as_text() == Some(&held.content);
-                let Some(at) = self.model.messages.iter().position(is_it) else {
+                let by_id = || self.ids.find_message(message.id);
+                let Some(at) = self.model.messages.iter().position(is_it).or_else(by_id) else {
                     return Err(format!("a message that nobody sent: {message:?}"));
                 };
                 seen.messages.push(at);
@@ -156,7 +166,8 @@ impl World {
                 let given = seen.messages.contains(message);
                 let told = given || seen.gaps.iter().any(|gap| gap.0 == at && (gap.1..=gap.2).contains(&number));
                 let has = had.has(number) || copied && by_any(number);
-                if member.sees(number) && !has && !told {
+                let is_for = self.model.messages[*message].is_for(peer) && !held.deleted.contains(&number);
+                if member.sees(number) && is_for && !has && !told {
                     return Err(format!("after a crash session {session} lost message {message}"));
                 }
                 if given && !member.sees(number) {
