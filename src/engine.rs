@@ -122,8 +122,8 @@ pub struct Engine {
     /// Peers whose rows in the store are behind.
     dirty: Vec<u32>,
     /// Those of them that are being written, and up to which position that brings the store.
-    round: Vec<u32>,
-    round_position: u64,
+    being_written: Vec<u32>,
+    being_written_to: u64,
     /// Deletions that are not durable yet: commit, conversation and number.
     deleted: VecDeque<(u64, u64, u64)>,
     /// Replies that wait for the store, oldest first.
@@ -208,8 +208,8 @@ impl Engine {
             index: Index::default(),
             changed: BTreeSet::new(),
             dirty: Vec::new(),
-            round: Vec::new(),
-            round_position: 0,
+            being_written: Vec::new(),
+            being_written_to: 0,
             deleted: VecDeque::new(),
             gated: VecDeque::new(),
             also: Vec::new(),

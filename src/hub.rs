@@ -33,7 +33,7 @@
 //!   is reported by [`Event::StoreStalled`] while it does, whichever call it is.
 //!
 //! # When an outbox is full
-//! It is bounded in updates and in bytes. What is fleeting goes first, and the consumer is told how much by one
+//! It is bounded in updates and in bytes. What is transient goes first, and the consumer is told how much by one
 //! [`Gap`](crate::Gap) when it has drained. What is in the log makes the session *lag*: it gets no more of it until it has
 //! drained half, then pages from the log, then live updates again. Nobody else waits, and nothing that was accepted is lost.
 //! Replies always find a place; who leaves too many of them unread, or asks too much before the answers have come, is

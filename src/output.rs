@@ -95,7 +95,7 @@ pub enum Class {
         catch_up: u32,
     },
     /// Dropped and counted.
-    Fleeting,
+    Transient,
 }
 
 /// A wake-up for peers that are not connected.

@@ -41,7 +41,7 @@ impl Client {
         let has_room = self.outbox.len() < self.room;
         let (takes, overflows_at) = match class {
             Class::Reply => (true, None),
-            Class::Fleeting => (has_room, None),
+            Class::Transient => (has_room, None),
             Class::Logged { position } if self.is_live => (has_room, (!has_room).then_some(position)),
             Class::Logged { .. } => (false, None),
             Class::Page { catch_up, .. } if self.broken == Some(catch_up) => (false, None),

@@ -24,8 +24,8 @@ use crate::update::Update;
 pub struct Metrics {
     /// Updates put into outboxes.
     pub delivered: u64,
-    /// Fleeting updates dropped because an outbox was full; each session is told its own by a [`Gap`](crate::Gap).
-    pub fleeting_dropped: u64,
+    /// Transient updates dropped because an outbox was full; each session is told its own by a [`Gap`](crate::Gap).
+    pub transient_dropped: u64,
     /// Sessions that began to lag.
     pub overflows: u64,
     /// Sessions ended because they left more replies unread than they may.
@@ -52,7 +52,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     delivered: AtomicU64,
-    fleeting_dropped: AtomicU64,
+    transient_dropped: AtomicU64,
     overflows: AtomicU64,
     overruns: AtomicU64,
     events_dropped: AtomicU64,
@@ -76,7 +76,7 @@ impl Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Metrics {
             delivered: get(&self.delivered),
-            fleeting_dropped: get(&self.fleeting_dropped),
+            transient_dropped: get(&self.transient_dropped),
             overflows: get(&self.overflows),
             overruns: get(&self.overruns),
             events_dropped: get(&self.events_dropped),
@@ -296,7 +296,7 @@ impl Delivery {
             }
         });
         Counters::count(&post.counters.delivered, delivered);
-        Counters::count(&post.counters.fleeting_dropped, dropped);
+        Counters::count(&post.counters.transient_dropped, dropped);
     }
 
     fn close(&mut self, session: SessionId, post: &Post) {
@@ -326,7 +326,7 @@ impl Delivery {
 const fn position(deliver: &Deliver) -> u64 {
     match deliver.class {
         crate::output::Class::Logged { position } | crate::output::Class::Page { position, .. } => position,
-        crate::output::Class::Reply | crate::output::Class::Fleeting => 0,
+        crate::output::Class::Reply | crate::output::Class::Transient => 0,
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Pushed {
     pub(crate) queued: bool,
     /// The ring was empty before: somebody has to be told.
     pub(crate) first: bool,
-    /// How many fleeting updates were dropped, itself or others.
+    /// How many transient updates were dropped, itself or others.
     pub(crate) dropped: u32,
     /// The session lags from here on: the engine has to be told.
     pub(crate) overflowed: bool,
@@ -85,7 +85,7 @@ enum Standing {
 pub(crate) struct Outbox {
     /// Eight bytes an entry; grows from nothing and is kept when it is drained.
     ring: VecDeque<Arc<Update>>,
-    rare: Option<Box<Rare>>,
+    extras: Option<Box<Extras>>,
     bytes: u32,
     generation: u32,
     /// The newest catch-up that was seen.
@@ -98,8 +98,8 @@ pub(crate) struct Outbox {
 
 /// What few sessions need.
 #[derive(Debug, Default)]
-struct Rare {
-    /// Fleeting updates that the consumer has not been told of.
+struct Extras {
+    /// Transient updates that the consumer has not been told of.
     dropped: u64,
     room: Room,
     waiting: Vec<Thread>,
@@ -144,7 +144,7 @@ impl Outbox {
         let left = Leftover {
             last,
             over: has_end || former.closed || former.standing == Standing::Vacant,
-            waiting: former.rare.map(|rare| rare.waiting).unwrap_or_default(),
+            waiting: former.extras.map(|extras| extras.waiting).unwrap_or_default(),
         };
         (former.generation, left)
     }
@@ -158,7 +158,7 @@ impl Outbox {
         let open = !self.closed;
         let former = std::mem::take(self);
         self.generation = generation;
-        open.then(|| former.rare.map(|rare| rare.waiting).unwrap_or_default())
+        open.then(|| former.extras.map(|extras| extras.waiting).unwrap_or_default())
     }
 
     #[inline]
@@ -197,7 +197,7 @@ impl Outbox {
             return Pushed::default();
         }
         // What nearly always happens, without a call.
-        let lasting = matches!(class, Class::Logged { .. } | Class::Fleeting);
+        let lasting = matches!(class, Class::Logged { .. } | Class::Transient);
         if lasting && self.standing == Standing::Live && self.has_room(weight, bounds) {
             return self.enqueue(update, weight);
         }
@@ -209,7 +209,7 @@ impl Outbox {
         match class {
             _ if self.standing == Standing::Vacant => Pushed::default(),
             Class::Reply => self.push_reply(update, weight, bounds),
-            Class::Fleeting => self.push_fleeting(update, weight, bounds),
+            Class::Transient => self.push_transient(update, weight, bounds),
             Class::Logged { .. } if self.standing == Standing::Live => self.push_lasting(update, weight, bounds),
             Class::Logged { .. } => Pushed::default(),
             Class::Page { catch_up, .. } => self.push_page(update, catch_up, weight, bounds),
@@ -247,7 +247,7 @@ impl Outbox {
         Pushed { queued: true, overrun: true, ..Pushed::default() }
     }
 
-    fn push_fleeting(&mut self, update: &Arc<Update>, weight: u32, bounds: &Bounds) -> Pushed {
+    fn push_transient(&mut self, update: &Arc<Update>, weight: u32, bounds: &Bounds) -> Pushed {
         let behind = self.standing != Standing::Live && matches!(**update, Update::Message { .. });
         if behind || !self.has_room(weight, bounds) {
             return self.count_dropped(1);
@@ -264,8 +264,8 @@ impl Outbox {
         if self.standing == Standing::Lagging {
             self.standing = Standing::CatchingUp;
         }
-        if let Some(rare) = self.rare.as_mut().filter(|rare| rare.room == Room::Offered) {
-            rare.room = Room::Wanted;
+        if let Some(extras) = self.extras.as_mut().filter(|extras| extras.room == Room::Offered) {
+            extras.room = Room::Wanted;
         }
         self.push_lasting(update, weight, bounds)
     }
@@ -275,14 +275,14 @@ impl Outbox {
         if self.has_room(weight, bounds) {
             return self.enqueue(update, weight);
         }
-        let evicted = self.evict_fleeting();
+        let evicted = self.evict_transient();
         let mut pushed = self.count_dropped(evicted);
         if self.has_room(weight, bounds) {
             let queued = self.enqueue(update, weight);
             return Pushed { dropped: evicted, ..queued };
         }
         self.standing = Standing::Lagging;
-        self.rare.get_or_insert_default().room = Room::Untold;
+        self.extras.get_or_insert_default().room = Room::Untold;
         pushed.overflowed = true;
         pushed
     }
@@ -302,9 +302,9 @@ impl Outbox {
         Pushed { queued: true, first, ..Pushed::default() }
     }
 
-    fn evict_fleeting(&mut self) -> u32 {
+    fn evict_transient(&mut self) -> u32 {
         let before = self.ring.len();
-        self.ring.retain(|update| !is_fleeting(update));
+        self.ring.retain(|update| !is_transient(update));
         let evicted = before - self.ring.len();
         if evicted > 0 {
             self.bytes = self.ring.iter().fold(0, |sum: u32, update| sum.saturating_add(weigh(update)));
@@ -314,7 +314,7 @@ impl Outbox {
 
     fn count_dropped(&mut self, count: u32) -> Pushed {
         if count > 0 {
-            self.rare.get_or_insert_default().dropped += u64::from(count);
+            self.extras.get_or_insert_default().dropped += u64::from(count);
         }
         Pushed { dropped: count, ..Pushed::default() }
     }
@@ -322,7 +322,7 @@ impl Outbox {
     /// The engine knows that the session lags. Returns the room to offer, where the consumer has made some already.
     pub(crate) fn told(&mut self, generation: u32, bounds: &Bounds) -> Option<usize> {
         let tenant = self.is_tenant(generation);
-        self.rare.as_mut().filter(|_| tenant)?.room = Room::Wanted;
+        self.extras.as_mut().filter(|_| tenant)?.room = Room::Wanted;
         self.offer_room(generation, bounds)
     }
 
@@ -360,7 +360,7 @@ impl Outbox {
         Some(self.generation)
     }
 
-    /// Moves up to `max` updates to `out`, oldest first; after the last, one [`Gap`] tells how many fleeting ones were
+    /// Moves up to `max` updates to `out`, oldest first; after the last, one [`Gap`] tells how many transient ones were
     /// dropped. Beside the state, whether the engine should hear of room: once for each time that it waits for some.
     #[inline]
     pub(crate) fn drain(&mut self, out: &mut Vec<Arc<Update>>, max: usize, bounds: &Bounds) -> (DrainState, bool) {
@@ -370,7 +370,7 @@ impl Outbox {
                 out.push(update);
             }
             self.bytes = 0;
-            if self.rare.is_none() && !self.closed {
+            if self.extras.is_none() && !self.closed {
                 return (DrainState::Empty, false);
             }
             out.extend(self.take_gap());
@@ -402,11 +402,11 @@ impl Outbox {
     }
 
     fn has_dropped(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.dropped > 0)
+        self.extras.as_ref().is_some_and(|extras| extras.dropped > 0)
     }
 
     fn take_gap(&mut self) -> Option<Arc<Update>> {
-        let count = std::mem::take(&mut self.rare.as_mut()?.dropped);
+        let count = std::mem::take(&mut self.extras.as_mut()?.dropped);
         let gap = Gap { conversation: None, from: 0, to: 0, count, cause: GapCause::Overflow };
         (count > 0).then(|| Arc::new(Update::Gap(gap)))
     }
@@ -420,8 +420,8 @@ impl Outbox {
     /// Whether this drain has made the room that the engine waits for.
     fn finds_room(&mut self, bounds: &Bounds) -> bool {
         let wanted = self.is_behind() && self.is_half_free(bounds);
-        let rare = self.rare.as_mut().filter(|rare| wanted && rare.room == Room::Wanted);
-        rare.map(|rare| rare.room = Room::Found).is_some()
+        let extras = self.extras.as_mut().filter(|extras| wanted && extras.room == Room::Wanted);
+        extras.map(|extras| extras.room = Room::Found).is_some()
     }
 
     /// The room to offer to the engine. It is asked for when nothing else is on its way to the session, and offered once
@@ -429,8 +429,9 @@ impl Outbox {
     pub(crate) fn offer_room(&mut self, generation: u32, bounds: &Bounds) -> Option<usize> {
         let possible = self.is_tenant(generation) && self.is_behind();
         let half_free = self.is_half_free(bounds);
-        let rare = self.rare.as_mut().filter(|rare| possible && matches!(rare.room, Room::Wanted | Room::Found))?;
-        rare.room = if half_free { Room::Offered } else { Room::Wanted };
+        let extras =
+            self.extras.as_mut().filter(|extras| possible && matches!(extras.room, Room::Wanted | Room::Found))?;
+        extras.room = if half_free { Room::Offered } else { Room::Wanted };
         let by_bytes = bounds.bytes.saturating_sub(self.bytes as usize) / bounds.message_bytes.max(1);
         half_free.then(|| by_bytes.min(bounds.events - self.ring.len()).max(1))
     }
@@ -448,28 +449,28 @@ impl Outbox {
         let ready = !self.is_tenant(generation) || self.closed || !self.ring.is_empty() || self.has_dropped();
         self.forget(generation, &thread);
         if !ready {
-            self.rare.get_or_insert_default().waiting.push(thread);
+            self.extras.get_or_insert_default().waiting.push(thread);
         }
         ready
     }
 
     /// The thread waits no longer.
     pub(crate) fn forget(&mut self, generation: u32, thread: &Thread) {
-        if let Some(rare) = self.rare.as_mut().filter(|_| self.generation == generation) {
-            rare.waiting.retain(|waiting| waiting.id() != thread.id());
+        if let Some(extras) = self.extras.as_mut().filter(|_| self.generation == generation) {
+            extras.waiting.retain(|waiting| waiting.id() != thread.id());
         }
     }
 
     /// Who waits; to be woken once every lock is released.
     pub(crate) fn take_waiting(&mut self, wakes: &mut Vec<Thread>) {
-        if let Some(rare) = &mut self.rare {
-            wakes.append(&mut rare.waiting);
+        if let Some(extras) = &mut self.extras {
+            wakes.append(&mut extras.waiting);
         }
     }
 }
 
 /// What may go first where there is no room. Entries carry no class, so it is read off the update.
-fn is_fleeting(update: &Update) -> bool {
+fn is_transient(update: &Update) -> bool {
     match update {
         Update::Presence { .. } => true,
         Update::Message { message, .. } => message.transient,
@@ -672,11 +673,11 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_drops_fleeting_updates_and_says_so_once() {
+    fn a_full_ring_drops_transient_updates_and_says_so_once() {
         let mut one = One::new();
         (1..=4).for_each(|number| assert!(one.logged(number).queued));
-        assert_eq!(one.push(&presence(), Class::Fleeting).dropped, 1);
-        assert_eq!(one.push(&presence(), Class::Fleeting).dropped, 1);
+        assert_eq!(one.push(&presence(), Class::Transient).dropped, 1);
+        assert_eq!(one.push(&presence(), Class::Transient).dropped, 1);
         assert_eq!(one.drain(3).0, "m1 m2 m3");
         assert_eq!(one.drain(1), ("m4".to_owned(), DrainState::More, false), "never more than asked for");
         assert_eq!(one.drain(1), ("gap2".to_owned(), DrainState::Empty, false));
@@ -684,11 +685,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_logged_takes_the_place_of_what_is_fleeting() {
+    fn what_is_logged_takes_the_place_of_what_is_transient() {
         let mut one = One::new();
-        one.push(&presence(), Class::Fleeting);
+        one.push(&presence(), Class::Transient);
         one.logged(1);
-        one.push(&presence(), Class::Fleeting);
+        one.push(&presence(), Class::Transient);
         one.logged(2);
         let pushed = one.logged(3);
         assert!(pushed.queued && !pushed.overflowed);
@@ -702,9 +703,9 @@ mod tests {
         let large = message(1, 1_700);
         assert!(one.push(&large, Class::Logged { position: 1 }).queued);
         assert!(one.push(&large, Class::Logged { position: 2 }).queued);
-        assert_eq!(one.push(&presence(), Class::Fleeting).dropped, 1, "256 bytes more than 4,000");
+        assert_eq!(one.push(&presence(), Class::Transient).dropped, 1, "256 bytes more than 4,000");
         one.drain(1);
-        assert!(one.push(&presence(), Class::Fleeting).queued);
+        assert!(one.push(&presence(), Class::Transient).queued);
         one.drain(9);
         assert!(one.push(&message(3, 9_000), Class::Logged { position: 3 }).queued, "one fits always");
         assert!(one.logged(4).overflowed);
@@ -778,8 +779,8 @@ mod tests {
         let mut one = One::new();
         one.fill(5);
         one.read();
-        assert_eq!(one.push(&message(9, 1), Class::Fleeting).dropped, 1);
-        assert!(one.push(&presence(), Class::Fleeting).queued);
+        assert_eq!(one.push(&message(9, 1), Class::Transient).dropped, 1);
+        assert!(one.push(&presence(), Class::Transient).queued);
         assert_eq!(one.read(), "p gap1");
     }
 
@@ -874,7 +875,7 @@ mod tests {
     fn the_end_is_read_last_and_then_closed() {
         let mut one = One::new();
         one.fill(4);
-        one.push(&presence(), Class::Fleeting);
+        one.push(&presence(), Class::Transient);
         one.push(&closed(), Class::Reply);
         assert!(!one.0.close(1), "announced already");
         assert_eq!(one.logged(2), Pushed::default());

@@ -420,7 +420,7 @@ pub(crate) struct Conversations {
 /// Which set of peers finds a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SetKey {
-    set: Set,
+    set: MemberSet,
     /// Sorted.
     peers: SmallVec<[u32; 4]>,
 }
@@ -438,7 +438,7 @@ impl Hash for SetKey {
 
 /// Which conversations are found by a set of peers; the same peers may have one of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Set {
+pub(crate) enum MemberSet {
     Direct,
     Unique,
     Temporary,
@@ -497,12 +497,12 @@ impl Conversations {
     }
 
     /// The conversation of exactly these peers; `peers` is sorted.
-    pub(crate) fn by_set(&self, set: Set, peers: &[u32]) -> Option<u32> {
+    pub(crate) fn by_set(&self, set: MemberSet, peers: &[u32]) -> Option<u32> {
         self.by_set.get(&SetKey { set, peers: SmallVec::from_slice(peers) }).copied()
     }
 
     /// All conversations of exactly these peers, the one that is found first before the others.
-    pub(crate) fn each_by_set(&self, set: Set, peers: &[u32]) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn each_by_set(&self, set: MemberSet, peers: &[u32]) -> impl Iterator<Item = u32> + '_ {
         let key = SetKey { set, peers: SmallVec::from_slice(peers) };
         let later = self.by_set_later.get(&key).into_iter().flatten();
         self.by_set.get(&key).into_iter().chain(later).copied()
@@ -534,9 +534,9 @@ impl Conversations {
     fn set_key(&self, slot: u32) -> Option<SetKey> {
         let conversation = &self.slots[slot];
         let set = match conversation.kind {
-            ConversationKind::Direct => Set::Direct,
-            ConversationKind::Temporary => Set::Temporary,
-            ConversationKind::Group if conversation.unique => Set::Unique,
+            ConversationKind::Direct => MemberSet::Direct,
+            ConversationKind::Temporary => MemberSet::Temporary,
+            ConversationKind::Group if conversation.unique => MemberSet::Unique,
             ConversationKind::Group | ConversationKind::Room => return None,
         };
         Some(SetKey { set, peers: conversation.active_members().collect() })

@@ -12,16 +12,16 @@ use crate::table::Keying;
 
 /// A command that waits.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ParkedRequest {
     /// An open, for [`Hooks::sign_in`](crate::Hooks::sign_in).
     Open { actor: Actor, open: Open },
     /// A message, for [`Hooks::message_received`](crate::Hooks::message_received); repeated attempts wait with it.
-    Send { actor: Actor, draft: Draft, lane: Lane, also: Vec<Actor> },
+    Send { actor: Actor, draft: Draft, order: SendOrder, also: Vec<Actor> },
     /// A push, for [`Hooks::receivers_offline`](crate::Hooks::receivers_offline). Its message is sent already.
     Push { message: Arc<Message>, own: Option<String>, away: Vec<u32> },
 }
 
-impl Command {
+impl ParkedRequest {
     /// The hook whose answer it waits for.
     pub(crate) const fn hook(&self) -> Hook {
         match self {
@@ -34,7 +34,7 @@ impl Command {
 
 /// In what a sender's messages keep their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Lane {
+pub(crate) enum SendOrder {
     /// The sender, and the permanent number of a conversation whose members are not fixed.
     Conversation(u32, u64),
     /// The sender, and everyone in a direct conversation, sorted: whether or not it was made.
@@ -44,9 +44,9 @@ pub(crate) enum Lane {
 /// What waits for deferred hooks.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    pub(crate) commands: BTreeMap<Ticket, Command>,
+    pub(crate) requests: BTreeMap<Ticket, ParkedRequest>,
     /// Messages that wait behind a parked one of the same sender to the same conversation.
-    pub(crate) behind: HashMap<Lane, VecDeque<(Actor, Draft)>, Keying>,
+    pub(crate) behind: HashMap<SendOrder, VecDeque<(Actor, Draft)>, Keying>,
     pub(crate) waiting: usize,
     /// Messages with a token, by it.
     by_token: HashMap<(u32, RetryToken), Ticket, Keying>,
@@ -57,7 +57,7 @@ pub(crate) struct Parked {
 impl Parked {
     pub(crate) fn new(keying: Keying) -> Self {
         Self {
-            commands: BTreeMap::new(),
+            requests: BTreeMap::new(),
             behind: HashMap::with_hasher(keying),
             waiting: 0,
             by_token: HashMap::with_hasher(keying),
@@ -70,15 +70,15 @@ impl Parked {
         !self.behind.is_empty()
     }
 
-    /// Whether a message of this lane is parked.
-    pub(crate) fn is_held(&self, lane: &Lane) -> bool {
-        self.behind.contains_key(lane)
+    /// Whether a message of this order is parked.
+    pub(crate) fn is_held(&self, order: &SendOrder) -> bool {
+        self.behind.contains_key(order)
     }
 
-    /// Lets a message wait behind the parked one of its lane.
-    pub(crate) fn hold(&mut self, lane: Lane, actor: Actor, draft: Draft) {
+    /// Lets a message wait behind the parked one of its order.
+    pub(crate) fn hold(&mut self, order: SendOrder, actor: Actor, draft: Draft) {
         self.waiting += 1;
-        self.behind.entry(lane).or_default().push_back((actor, draft));
+        self.behind.entry(order).or_default().push_back((actor, draft));
     }
 
     /// Whether a message of this sender with this token is parked.
@@ -89,7 +89,7 @@ impl Parked {
     /// Lets a repeated attempt wait with the first one; false where none is parked.
     pub(crate) fn join(&mut self, actor: Actor, token: &RetryToken) -> bool {
         let first = self.by_token.get(&(actor.peer, token.clone()));
-        let Some(Command::Send { also, .. }) = first.and_then(|ticket| self.commands.get_mut(ticket)) else {
+        let Some(ParkedRequest::Send { also, .. }) = first.and_then(|ticket| self.requests.get_mut(ticket)) else {
             return false;
         };
         also.push(actor);
@@ -98,20 +98,20 @@ impl Parked {
     }
 
     /// Parks a command.
-    pub(crate) fn park(&mut self, ticket: Ticket, command: Command) {
-        if let Command::Send { actor, draft, lane, .. } = &command {
-            self.behind.entry(lane.clone()).or_default();
+    pub(crate) fn park(&mut self, ticket: Ticket, command: ParkedRequest) {
+        if let ParkedRequest::Send { actor, draft, order, .. } = &command {
+            self.behind.entry(order.clone()).or_default();
             if let Some(token) = &draft.retry_token {
                 self.by_token.insert((actor.peer, token.clone()), ticket);
             }
         }
-        self.commands.insert(ticket, command);
+        self.requests.insert(ticket, command);
     }
 
     /// Takes a command out, to go on.
-    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Command> {
-        let command = self.commands.remove(&ticket)?;
-        if let Command::Send { actor, draft, also, .. } = &command {
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<ParkedRequest> {
+        let command = self.requests.remove(&ticket)?;
+        if let ParkedRequest::Send { actor, draft, also, .. } = &command {
             self.joined -= also.len();
             if let Some(token) = &draft.retry_token {
                 self.by_token.remove(&(actor.peer, token.clone()));
@@ -122,6 +122,6 @@ impl Parked {
 
     /// How many wait: commands, what waits behind them, and repeated attempts.
     pub(crate) fn len(&self) -> usize {
-        self.commands.len() + self.waiting + self.joined
+        self.requests.len() + self.waiting + self.joined
     }
 }

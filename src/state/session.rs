@@ -25,7 +25,7 @@ pub(crate) enum State {
 
 /// How a session gets what is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum CatchUp {
     /// Directly.
     Live,
     /// A read is under way.
@@ -40,7 +40,7 @@ pub(crate) struct Session {
     pub(crate) peer: u32,
     pub(crate) generation: u32,
     pub(crate) state: State,
-    pub(crate) flow: Flow,
+    pub(crate) progress: CatchUp,
     /// Which catch-up is under way, or was the last.
     pub(crate) catch_up: u32,
     /// Messages at or before this position are offline messages for it.
@@ -56,12 +56,12 @@ pub(crate) struct Session {
     pub(crate) token: u128,
     /// For whom it is counted what it has staged: its connection, or its peer.
     pub(crate) payer: u64,
-    pub(crate) rare: Box<Rare>,
+    pub(crate) details: Box<Details>,
 }
 
 /// What is seldom looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Rare {
+pub(crate) struct Details {
     pub(crate) device: Option<DeviceId>,
     pub(crate) tag: Option<Tag>,
     pub(crate) source_ip: Option<IpAddr>,
@@ -86,7 +86,7 @@ impl Session {
             peer,
             generation: 0,
             state: State::Opening,
-            flow: Flow::Reading,
+            progress: CatchUp::Reading,
             catch_up: 0,
             opened_at: 0,
             opened_with: 0,
@@ -95,7 +95,7 @@ impl Session {
             super_peer: false,
             token: 0,
             payer: 0,
-            rare: Box::default(),
+            details: Box::default(),
         }
     }
 

@@ -257,8 +257,8 @@ impl World {
         let has_room = client.room.is_none_or(|room| client.outbox.len() < room);
         let (takes, overflows_at) = match class {
             Class::Reply => (true, None),
-            Class::Fleeting if has_room => (true, None),
-            Class::Fleeting => {
+            Class::Transient if has_room => (true, None),
+            Class::Transient => {
                 client.dropped += 1;
                 (false, None)
             }

@@ -7,7 +7,7 @@ use crate::id::{SessionId, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
 use crate::state::actor::{Actor, Payer};
-use crate::state::parked::Command;
+use crate::state::parked::ParkedRequest;
 use crate::state::session::{Session, State};
 
 impl Engine {
@@ -54,7 +54,7 @@ impl Engine {
         let payer = Payer::client(open.origin);
         let reference = self.sessions.reference(slot);
         let actor = Actor { peer, session: Some(reference), ticket, payer, by_hook: false };
-        self.park(ticket, Command::Open { actor, open });
+        self.park(ticket, ParkedRequest::Open { actor, open });
         Ok((session, ticket))
     }
 
@@ -104,7 +104,8 @@ impl Engine {
     pub(crate) fn end_unsigned(&mut self) {
         let Some(verifier) = &self.verifier else { return };
         let void = |key: Option<KeyId>| key.is_some_and(|key| !verifier.keys().contains(key));
-        let voided: Vec<u32> = self.sessions.iter().filter(|(_, s)| void(s.rare.key)).map(|(slot, _)| slot).collect();
+        let voided: Vec<u32> =
+            self.sessions.iter().filter(|(_, s)| void(s.details.key)).map(|(slot, _)| slot).collect();
         for slot in voided {
             // Whoever is connected stays; what cannot be proven again is the token.
             let token = self.sessions[slot].token;

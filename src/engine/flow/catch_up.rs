@@ -10,7 +10,7 @@ use crate::log::{Cut, Found, Limits, LogReader, LogView, Missed, Part, backlog};
 use crate::message::Message;
 use crate::output::{Class, Output, SessionRef};
 use crate::state::reads::{Plan, WALK};
-use crate::state::session::Flow;
+use crate::state::session::CatchUp;
 use crate::store::memory::MemoryStore;
 use crate::time::Timestamp;
 use crate::update::{Gap, GapCause, Update};
@@ -31,13 +31,13 @@ impl Engine {
     pub fn overflowed(&mut self, session: SessionId, position: u64, now: Timestamp) {
         self.advance(now);
         let Some(slot) = self.sessions.find(session) else { return };
-        let from = match self.sessions[slot].flow {
-            Flow::Live => position,
-            Flow::Lagging(before) => position.min(before),
+        let from = match self.sessions[slot].progress {
+            CatchUp::Live => position,
+            CatchUp::Lagging(before) => position.min(before),
             // The read that is under way began before this position.
-            Flow::Reading => return,
+            CatchUp::Reading => return,
         };
-        self.sessions[slot].flow = Flow::Lagging(from);
+        self.sessions[slot].progress = CatchUp::Lagging(from);
         self.forget_reach(self.sessions[slot].peer);
     }
 
@@ -45,7 +45,7 @@ impl Engine {
     pub fn drained(&mut self, session: SessionId, room: usize, now: Timestamp) {
         self.advance(now);
         let Some(slot) = self.sessions.find(session) else { return };
-        if let Flow::Lagging(position) = self.sessions[slot].flow {
+        if let CatchUp::Lagging(position) = self.sessions[slot].progress {
             self.read_on(slot, position, room.max(1));
         }
     }
@@ -53,7 +53,7 @@ impl Engine {
     /// Plans the next read for a lagging session.
     fn read_on(&mut self, slot: u32, position: u64, max: usize) {
         let session = &mut self.sessions[slot];
-        session.flow = Flow::Reading;
+        session.progress = CatchUp::Reading;
         session.catch_up = session.catch_up.wrapping_add(1);
         let (peer, reference) = (session.peer, self.sessions.reference(slot));
         let opened_at = self.sessions[slot].opened_at;
@@ -109,7 +109,7 @@ impl Engine {
         conversations: &[u32],
         parts: &mut Vec<Part>,
     ) {
-        let device = self.peers[peer].device(self.sessions[slot].rare.device.as_ref());
+        let device = self.peers[peer].device(self.sessions[slot].details.device.as_ref());
         for &conversation in conversations {
             let Some(member) = self.conversations[conversation].members.get(&peer) else { continue };
             let log = &self.conversations[conversation];
@@ -175,7 +175,7 @@ impl Engine {
     /// What a session's device did not receive of memberships that were given up.
     fn dropped_spans(&self, session: u32) -> Vec<Cut> {
         let peer = self.sessions[session].peer;
-        let device = self.peers[peer].device(self.sessions[session].rare.device.as_ref());
+        let device = self.peers[peer].device(self.sessions[session].details.device.as_ref());
         let dropped = self.peers[peer].dropped.iter();
         let cuts = dropped.filter_map(|(slot, first, last)| {
             let cursor = self.cursor(peer, device, *slot);
@@ -205,20 +205,20 @@ impl Engine {
         match missed.more_from {
             None => self.go_live(session),
             Some(position) if nothing => self.read_on(session.slot, position, max),
-            Some(position) => self.sessions[session.slot].flow = Flow::Lagging(position),
+            Some(position) => self.sessions[session.slot].progress = CatchUp::Lagging(position),
         }
     }
 
     pub(crate) fn is_reading(&self, session: SessionRef) -> bool {
         let held = self.sessions.get(session.slot);
-        held.is_some_and(|held| held.generation == session.generation && held.flow == Flow::Reading)
+        held.is_some_and(|held| held.generation == session.generation && held.progress == CatchUp::Reading)
             && self.sessions.find(self.sessions.id(session.slot)).is_some()
     }
 
     /// Whether a session's device has acknowledged a message.
     fn has_received(&self, session: u32, conversation: u32, found: &Found) -> bool {
         let held = &self.sessions[session];
-        let device = self.peers[held.peer].device(held.rare.device.as_ref());
+        let device = self.peers[held.peer].device(held.details.device.as_ref());
         self.cursor(held.peer, device, conversation).has(found.number())
     }
 
@@ -309,7 +309,7 @@ impl Engine {
     /// Remembers what a session was given, so that its acknowledgement is understood.
     fn note_given(&mut self, session: u32, conversation: u32, message: &Message) {
         let at = self.whereabouts(conversation, message);
-        let given = &mut self.sessions[session].rare.given;
+        let given = &mut self.sessions[session].details.given;
         if given.len() < GIVEN_MAX {
             given.insert(message.id, at);
         }
@@ -318,7 +318,7 @@ impl Engine {
     /// From here on the session gets what is logged directly.
     fn go_live(&mut self, session: SessionRef) {
         let slot = session.slot;
-        self.sessions[slot].flow = Flow::Live;
+        self.sessions[slot].progress = CatchUp::Live;
         let catch_up = self.sessions[slot].catch_up;
         let id = self.sessions.id(slot);
         self.give_count_of_missed(session);
@@ -328,7 +328,7 @@ impl Engine {
 
     /// Tells a session how many transient messages it missed while it was behind.
     fn give_count_of_missed(&mut self, session: SessionRef) {
-        let count = std::mem::take(&mut self.sessions[session.slot].rare.missed);
+        let count = std::mem::take(&mut self.sessions[session.slot].details.missed);
         if count > 0 {
             let gap = Gap { conversation: None, from: 0, to: 0, count, cause: GapCause::Overflow };
             self.deliver(session, Update::Gap(gap), Class::Reply);
@@ -343,7 +343,7 @@ impl Engine {
                 self.close_failed(session.slot, Error::Internal);
             }
             Plan::Lag { session, position, .. } if self.is_reading(session) => {
-                self.sessions[session.slot].flow = Flow::Lagging(position);
+                self.sessions[session.slot].progress = CatchUp::Lagging(position);
                 self.close_failed(session.slot, Error::Internal);
             }
             Plan::History { actor, .. } | Plan::Scope { actor, .. } | Plan::Find { actor, .. } => {

@@ -157,13 +157,13 @@ impl Engine {
             self.timers.set(Timer::Cursors, self.now + Duration::from_secs(1));
             return;
         }
-        if self.round.is_empty() {
+        if self.being_written.is_empty() {
             self.write_index();
-            self.round = std::mem::take(&mut self.dirty);
-            self.round_position = self.position;
+            self.being_written = std::mem::take(&mut self.dirty);
+            self.being_written_to = self.position;
         }
         self.write_round(PEERS_PER_STEP);
-        if !self.round.is_empty() {
+        if !self.being_written.is_empty() {
             self.timers.set(Timer::Cursors, self.now + Duration::from_millis(1));
         } else if !self.dirty.is_empty() || !self.index.entries.is_empty() {
             self.timers.set_once(Timer::Cursors, self.now + self.config.cursors_every);
@@ -173,25 +173,25 @@ impl Engine {
     /// Stages everything that moved, however much it is: before the end.
     pub(crate) fn write_all_cursors(&mut self) {
         self.write_index();
-        self.round.append(&mut self.dirty);
-        self.round_position = self.position;
+        self.being_written.append(&mut self.dirty);
+        self.being_written_to = self.position;
         self.write_round(usize::MAX);
     }
 
     fn write_round(&mut self, peers_max: usize) {
-        let from = self.round.len().saturating_sub(peers_max);
-        for peer in self.round.split_off(from) {
+        let from = self.being_written.len().saturating_sub(peers_max);
+        for peer in self.being_written.split_off(from) {
             // All at the end, however much it is; else what finds no room waits for the next step.
             if peers_max < usize::MAX && self.is_staged_full() {
-                self.round.push(peer);
+                self.being_written.push(peer);
                 continue;
             }
             self.write_peer(peer);
             self.gate.end_operation();
         }
-        if self.round.is_empty() && self.index.written_to < self.round_position {
-            self.index.written_to = self.round_position;
-            let position = self.round_position;
+        if self.being_written.is_empty() && self.index.written_to < self.being_written_to {
+            self.index.written_to = self.being_written_to;
+            let position = self.being_written_to;
             self.gate.put(meta::WRITTEN_TO.key(), meta::WRITTEN_TO.seal(&position));
             self.reserve();
         }

@@ -7,7 +7,7 @@ use crate::hooks::{Login, PushChoice, Resolution, Verdict};
 use crate::id::{SessionId, Ticket};
 use crate::message::Draft;
 use crate::state::actor::Actor;
-use crate::state::parked::{Command, Lane};
+use crate::state::parked::{ParkedRequest, SendOrder};
 use crate::time::Timestamp;
 use crate::timers::Timer;
 
@@ -19,7 +19,7 @@ impl Engine {
     /// [`Error::WrongAnswer`] where it is open and the answer is to another kind.
     pub fn resolve(&mut self, ticket: Ticket, resolution: Resolution, now: Timestamp) -> Result<(), Error> {
         self.advance(now);
-        let hook = self.parked.commands.get(&ticket).ok_or(Error::no_target())?.hook();
+        let hook = self.parked.requests.get(&ticket).ok_or(Error::no_target())?.hook();
         if !hook.takes(&resolution) {
             return Err(Error::WrongAnswer);
         }
@@ -34,27 +34,27 @@ impl Engine {
     /// A deferred hook has not answered in time: the default flow goes on.
     pub(crate) fn hook_expired(&mut self, ticket: Ticket) {
         let Some(command) = self.parked.take(ticket) else { return };
-        let fails = matches!(command, Command::Send { .. }) && self.config.hooks_fail_closed;
+        let fails = matches!(command, ParkedRequest::Send { .. }) && self.config.hooks_fail_closed;
         self.tell_fault(command.hook(), HookFault::Expired);
         let resolution =
             if fails { Resolution::Message(Verdict { drop: true, ..Verdict::default() }) } else { Resolution::Default };
         self.go_on(ticket, command, resolution);
     }
 
-    fn go_on(&mut self, ticket: Ticket, command: Command, resolution: Resolution) {
+    fn go_on(&mut self, ticket: Ticket, command: ParkedRequest, resolution: Resolution) {
         match command {
-            Command::Open { actor, open } => {
+            ParkedRequest::Open { actor, open } => {
                 let login = if let Resolution::SignIn(login) = resolution { login } else { Login::refuse() };
                 self.resume_open(actor, open, &login);
             }
-            Command::Push { message, own, away } => {
+            ParkedRequest::Push { message, own, away } => {
                 let choice = match resolution {
                     Resolution::Push(choice) => choice,
                     _ => PushChoice::default(),
                 };
                 self.push(&message, own.as_deref(), away, choice);
             }
-            Command::Send { actor, draft, lane, also } => {
+            ParkedRequest::Send { actor, draft, order, also } => {
                 debug_assert_eq!(actor.ticket, ticket);
                 let verdict = match resolution {
                     Resolution::Message(verdict) => verdict,
@@ -62,7 +62,7 @@ impl Engine {
                 };
                 self.unpark_send(actor, draft, verdict, also);
                 self.unpin(actor.peer);
-                self.release_lane(&lane);
+                self.release_order(&order);
             }
         }
     }
@@ -91,8 +91,8 @@ impl Engine {
     }
 
     /// Messages that waited behind a parked one go on, until another of them is parked.
-    fn release_lane(&mut self, lane: &Lane) {
-        let Some(mut behind) = self.parked.behind.remove(lane) else { return };
+    fn release_order(&mut self, order: &SendOrder) {
+        let Some(mut behind) = self.parked.behind.remove(order) else { return };
         while let Some((actor, draft)) = behind.pop_front() {
             self.parked.waiting -= 1;
             let actor = self.without_lost_session(actor);
@@ -100,8 +100,8 @@ impl Engine {
                 self.reply_now(actor, Err(error));
             }
             self.unpin(actor.peer);
-            if self.parked.is_held(lane) {
-                self.parked.behind.entry(lane.clone()).or_default().extend(behind);
+            if self.parked.is_held(order) {
+                self.parked.behind.entry(order.clone()).or_default().extend(behind);
                 return;
             }
         }
@@ -110,8 +110,8 @@ impl Engine {
     /// The transport of a session whose open is parked is gone: nobody waits for the answer.
     pub(crate) fn forget_opening(&mut self, session: SessionId) {
         let slot = session.slot();
-        let ticket = self.parked.commands.iter().find_map(|(ticket, command)| match command {
-            Command::Open { actor, .. } if actor.session.is_some_and(|s| s.slot == slot) => Some(*ticket),
+        let ticket = self.parked.requests.iter().find_map(|(ticket, command)| match command {
+            ParkedRequest::Open { actor, .. } if actor.session.is_some_and(|s| s.slot == slot) => Some(*ticket),
             _ => None,
         });
         if let Some(ticket) = ticket {

@@ -75,7 +75,7 @@ impl Engine {
     pub(crate) fn deliver_to(&mut self, sessions: Vec<SessionRef>, except: Option<SessionRef>, update: Update) {
         if sessions.iter().any(|session| Some(*session) != except) {
             let audience = Audience::Many { sessions: Arc::new(sessions), except };
-            self.gate.emit(Output::Deliver(Deliver { audience, update: Arc::new(update), class: Class::Fleeting }));
+            self.gate.emit(Output::Deliver(Deliver { audience, update: Arc::new(update), class: Class::Transient }));
         }
     }
 
@@ -85,19 +85,19 @@ impl Engine {
         let update = Arc::new(update);
         for peer in peers {
             for paused in &self.peers[*peer].paused {
-                self.sessions[*paused].rare.notices.keep(Arc::clone(&update));
+                self.sessions[*paused].details.notices.keep(Arc::clone(&update));
             }
         }
         let sessions = self.open_sessions(peers.iter().copied());
         if sessions.iter().any(|session| Some(*session) != except) {
             let audience = Audience::Many { sessions: Arc::new(sessions), except };
-            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Fleeting }));
+            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Transient }));
         }
     }
 
     /// Tells a session that was resumed what it missed in its pause, how much went before it first.
     pub(crate) fn give_notices(&mut self, slot: u32) {
-        let (kept, dropped) = self.sessions[slot].rare.notices.take();
+        let (kept, dropped) = self.sessions[slot].details.notices.take();
         let session = self.sessions.reference(slot);
         if dropped > 0 {
             let gap = Gap { conversation: None, from: 0, to: 0, count: dropped, cause: GapCause::Overflow };
@@ -105,7 +105,7 @@ impl Engine {
         }
         for update in kept {
             let audience = Audience::One(session);
-            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Fleeting }));
+            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Transient }));
         }
     }
 

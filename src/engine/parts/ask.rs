@@ -6,12 +6,12 @@ use crate::engine::Engine;
 use crate::event::{Event, HookFault};
 use crate::hooks::{Answer, Hook, Interests, NoHooks, Question, Resolution};
 use crate::id::Ticket;
-use crate::state::parked::Command;
+use crate::state::parked::ParkedRequest;
 use crate::timers::Timer;
 
 impl Engine {
     /// Parks a command until its hook answers or its deadline passes.
-    pub(crate) fn park(&mut self, ticket: Ticket, command: Command) {
+    pub(crate) fn park(&mut self, ticket: Ticket, command: ParkedRequest) {
         self.parked.park(ticket, command);
         self.timers.set(Timer::Hook(ticket.0), self.now + self.config.hook_deadline);
     }

@@ -8,7 +8,7 @@ use crate::id::PeerId;
 use crate::output::SessionRef;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Reach};
-use crate::state::session::Flow;
+use crate::state::session::CatchUp;
 
 impl Engine {
     /// The audiences of a peer's conversations are to be made anew: at once those of groups, of which a peer is in a bounded
@@ -55,7 +55,7 @@ impl Engine {
     /// The live sessions of some peers, sorted.
     pub(crate) fn live_sessions(&self, peers: impl Iterator<Item = u32>) -> Vec<SessionRef> {
         let mut sessions = self.open_sessions(peers);
-        sessions.retain(|session| self.sessions[session.slot].flow == Flow::Live);
+        sessions.retain(|session| self.sessions[session.slot].progress == CatchUp::Live);
         sessions.dedup();
         sessions
     }
@@ -63,7 +63,7 @@ impl Engine {
     /// The open sessions of some peers that are catching up.
     fn behind_of(&self, peers: impl Iterator<Item = u32>) -> Vec<u32> {
         let open = peers.flat_map(|peer| self.peers[peer].sessions.iter().copied());
-        open.filter(|session| self.sessions[*session].flow != Flow::Live).collect()
+        open.filter(|session| self.sessions[*session].progress != CatchUp::Live).collect()
     }
 
     /// A transient message passes by those of its recipients who are catching up: they are told how many.
@@ -74,7 +74,7 @@ impl Engine {
             (None, None) => Arc::from(self.behind_of(to.iter().filter_map(|peer| self.peers.find(peer)))),
         };
         for &session in behind.iter().filter(|session| actor.session.is_none_or(|own| own.slot != **session)) {
-            self.sessions[session].rare.missed += 1;
+            self.sessions[session].details.missed += 1;
         }
     }
 

@@ -49,7 +49,7 @@ impl Engine {
         if self.conversations.get(conversation).is_none() {
             return;
         }
-        let Some(at) = self.peers[peer].device(self.sessions[session].rare.device.as_ref()) else { return };
+        let Some(at) = self.peers[peer].device(self.sessions[session].details.device.as_ref()) else { return };
         self.move_cursor(peer, at, conversation, (first, last));
         self.peers[peer].devices[at].seen_at = self.now;
         self.mark_dirty(peer);
@@ -104,7 +104,7 @@ impl Engine {
     /// the first acknowledgement of something that came after it. Until then it comes again at the next open.
     pub(crate) fn note_copy(&mut self, session: u32, slot: u32, message: &Message) {
         let at = self.whereabouts(slot, message);
-        let copies = &mut self.sessions[session].rare.copies;
+        let copies = &mut self.sessions[session].details.copies;
         if copies.len() == COPIES_MAX {
             copies.pop_front();
         }
@@ -113,7 +113,7 @@ impl Engine {
 
     /// A session has received everything up to a position: the copies among it count as acknowledged.
     pub(crate) fn acknowledge_copies(&mut self, session: u32, position: u64) {
-        while let Some(copy) = self.sessions[session].rare.copies.pop_front_if(|copy| copy.position <= position) {
+        while let Some(copy) = self.sessions[session].details.copies.pop_front_if(|copy| copy.position <= position) {
             if let Some(slot) = self.conversations.by_number(copy.conversation) {
                 self.acknowledge_range(session, slot, copy.number, copy.number);
             }

@@ -15,7 +15,7 @@ use crate::message::{Content, Message};
 use crate::output::SessionRef;
 use crate::rows::recipients::Recipients;
 use crate::state::actor::{Actor, Payer};
-use crate::state::conversation::{Member, Set};
+use crate::state::conversation::{Member, MemberSet};
 use crate::state::recent::Whereabouts;
 
 impl Engine {
@@ -33,7 +33,7 @@ impl Engine {
 
     /// A message that the engine has in memory or gave to this session, by its id, and its conversation.
     pub(crate) fn locate(&self, session: u32, id: &MessageId) -> Option<(u32, Whereabouts)> {
-        let at = self.sessions[session].rare.given.get(id).copied().or_else(|| self.recent.find(id))?;
+        let at = self.sessions[session].details.given.get(id).copied().or_else(|| self.recent.find(id))?;
         Some((self.conversations.by_number(at.conversation)?, at))
     }
 
@@ -180,14 +180,14 @@ impl Engine {
     pub(crate) fn find_pair(&self, sender: u32, peer: &PeerId) -> Option<u32> {
         let other = self.peers.find(peer)?;
         match sender.cmp(&other) {
-            std::cmp::Ordering::Less => self.conversations.by_set(Set::Direct, &[sender, other]),
-            std::cmp::Ordering::Equal => self.conversations.by_set(Set::Direct, &[sender]),
-            std::cmp::Ordering::Greater => self.conversations.by_set(Set::Direct, &[other, sender]),
+            std::cmp::Ordering::Less => self.conversations.by_set(MemberSet::Direct, &[sender, other]),
+            std::cmp::Ordering::Equal => self.conversations.by_set(MemberSet::Direct, &[sender]),
+            std::cmp::Ordering::Greater => self.conversations.by_set(MemberSet::Direct, &[other, sender]),
         }
     }
 
     pub(crate) fn source_ip(&self, actor: Actor) -> Option<IpAddr> {
-        actor.session.and_then(|session| self.sessions.get(session.slot)?.rare.source_ip)
+        actor.session.and_then(|session| self.sessions.get(session.slot)?.details.source_ip)
     }
 
     /// The names of a direct conversation's members; of other kinds none.
@@ -221,7 +221,7 @@ impl Engine {
         if held.state != crate::state::session::State::Open {
             return Err(Error::SessionRequired);
         }
-        let (peer, payer) = (held.peer, Payer::client(held.rare.origin));
+        let (peer, payer) = (held.peer, Payer::client(held.details.origin));
         let session = Some(self.sessions.reference(slot));
         Ok(Actor { peer, session, ticket: self.ticket(), payer, by_hook: false })
     }

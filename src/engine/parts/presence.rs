@@ -117,7 +117,7 @@ impl Engine {
                 online.sort_unstable();
                 offline.sort_unstable();
                 let update = Arc::new(Update::Presence { online, offline });
-                self.deliver_now(self.reference(watcher), update, Class::Fleeting);
+                self.deliver_now(self.reference(watcher), update, Class::Transient);
             }
         }
         changed.iter().for_each(|peer| self.peers.forget(*peer));

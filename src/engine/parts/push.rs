@@ -9,7 +9,7 @@ use crate::id::PeerId;
 use crate::message::Message;
 use crate::output::{Output, Push, PushRecipient};
 use crate::state::actor::Actor;
-use crate::state::parked::Command;
+use crate::state::parked::ParkedRequest;
 
 impl Engine {
     /// Wakes the members of a conversation who are offline and not logged out.
@@ -51,8 +51,11 @@ impl Engine {
         match self.ask(Question::ReceiversOffline(&question)) {
             Ok(Answer::Now(Resolution::Push(choice))) => Some(choice),
             Ok(Answer::Defer) if self.may_park().is_ok() => {
-                let command =
-                    Command::Push { message: Arc::clone(message), own: own.map(str::to_owned), away: away.to_vec() };
+                let command = ParkedRequest::Push {
+                    message: Arc::clone(message),
+                    own: own.map(str::to_owned),
+                    away: away.to_vec(),
+                };
                 self.park(ticket, command);
                 None
             }

@@ -39,7 +39,7 @@ impl Engine {
             });
             let beyond = beyond.into_iter().map(|arrived| self.receipt(owed.by, conversation, arrived));
             for update in all.into_iter().chain(beyond).collect::<Vec<_>>() {
-                self.deliver(session, update, Class::Fleeting);
+                self.deliver(session, update, Class::Transient);
             }
         }
     }

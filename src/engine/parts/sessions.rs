@@ -17,7 +17,7 @@ use crate::update::Update;
 impl Engine {
     /// A paused session of the same device.
     pub(crate) fn paused_on(&self, peer: u32, device: Option<&DeviceId>) -> Option<u32> {
-        let is_theirs = |slot: &u32| self.sessions[*slot].rare.device.as_ref() == device && !self.is_over(*slot);
+        let is_theirs = |slot: &u32| self.sessions[*slot].details.device.as_ref() == device && !self.is_over(*slot);
         self.peers[peer].paused.iter().copied().find(is_theirs)
     }
 
@@ -57,7 +57,7 @@ impl Engine {
     /// where there are too many.
     pub(crate) fn note_device(&mut self, slot: u32) {
         let peer = self.sessions[slot].peer;
-        let id = self.sessions[slot].rare.device.clone();
+        let id = self.sessions[slot].details.device.clone();
         // By a clock in doubt none is: it would lose what waits for it.
         let (now, too_old) = (self.now, self.deletion_before(self.config.device_after).unwrap_or(Timestamp::ZERO));
         let max = self.config.devices_max;
@@ -96,7 +96,7 @@ impl Engine {
     /// A session's device was there until now.
     fn saw_device(&mut self, slot: u32) {
         let (peer, now) = (self.sessions[slot].peer, self.now);
-        let Some(at) = self.peers[peer].device(self.sessions[slot].rare.device.as_ref()) else { return };
+        let Some(at) = self.peers[peer].device(self.sessions[slot].details.device.as_ref()) else { return };
         let device = &mut self.peers[peer].devices[at];
         device.seen_at = now;
         device.dirty = true;
@@ -155,7 +155,7 @@ impl Engine {
 
     fn tell_offline(&mut self, slot: u32, session: SessionId, reason: OfflineReason) {
         let held = &self.sessions[slot];
-        let (peer, tag) = (self.peers[held.peer].id.clone(), held.rare.tag.clone());
+        let (peer, tag) = (self.peers[held.peer].id.clone(), held.details.tag.clone());
         self.tell(Event::Offline { peer, session, tag, reason });
     }
 

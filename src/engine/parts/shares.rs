@@ -13,7 +13,7 @@ impl Engine {
     /// Who pays for what a session does.
     pub(crate) fn payers_of(&self, session: u32) -> Payers {
         let session = &self.sessions[session];
-        self.shares.payers(&self.peers[session.peer].id, session.rare.origin)
+        self.shares.payers(&self.peers[session.peer].id, session.details.origin)
     }
 
     /// Who pays for a request; none for the host's.
@@ -129,7 +129,7 @@ impl Engine {
 
     /// A session's use counts for another connection from here on: what stands of it goes along.
     pub(crate) fn set_origin(&mut self, slot: u32, origin: Option<Origin>) {
-        if self.sessions[slot].rare.origin == origin {
+        if self.sessions[slot].details.origin == origin {
             self.sessions[slot].payer = self.payers_of(slot).one();
             return;
         }
@@ -137,7 +137,7 @@ impl Engine {
         let charged = watched.filter(|watched| self.watches.is_charged(**watched, slot)).count() as u64;
         let before = self.payers_of(slot);
         self.shares.fall(before, Standing::Watches, charged);
-        self.sessions[slot].rare.origin = origin;
+        self.sessions[slot].details.origin = origin;
         let after = self.payers_of(slot);
         self.shares.stand(after, Standing::Watches, charged);
         self.sessions[slot].payer = after.one();
@@ -171,7 +171,7 @@ impl Engine {
     fn pause_of(&self, slot: u32) -> Option<(crate::Timestamp, u32, Option<u64>)> {
         let session = &self.sessions[slot];
         let State::Paused(until) = session.state else { return None };
-        Some((until, session.peer, session.rare.origin.map(|origin| self.shares.origin(origin))))
+        Some((until, session.peer, session.details.origin.map(|origin| self.shares.origin(origin))))
     }
 
     /// Pauses may fill what open sessions leave, and always a tenth: beyond, the oldest of the peer with most of them ends.

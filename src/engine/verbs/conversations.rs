@@ -10,7 +10,7 @@ use crate::id::{ConversationId, PeerId};
 use crate::request::{Create, Shape};
 use crate::signature::Action;
 use crate::state::actor::Actor;
-use crate::state::conversation::{Conversation, Set};
+use crate::state::conversation::{Conversation, MemberSet};
 use crate::state::reads::{Plan, WALK};
 use crate::update::Reply;
 
@@ -96,8 +96,8 @@ impl Engine {
     /// The conversation of exactly these members, where the shape is one that is found.
     fn find_by_members(&self, shape: &Shape, members: &[PeerId]) -> Option<u32> {
         let set = match shape {
-            Shape::Unique => Set::Unique,
-            Shape::Temporary(_) => Set::Temporary,
+            Shape::Unique => MemberSet::Unique,
+            Shape::Temporary(_) => MemberSet::Temporary,
             Shape::Group | Shape::Room => return None,
         };
         let mut slots = members.iter().map(|peer| self.peers.find(peer)).collect::<Option<Vec<u32>>>()?;

@@ -12,7 +12,7 @@ use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
 use crate::state::actor::{Actor, Payer};
 use crate::state::reads::Reads;
-use crate::state::session::{Flow, Session, State};
+use crate::state::session::{CatchUp, Session, State};
 use crate::timers::Timer;
 use crate::update::{Opened, Reply};
 
@@ -70,7 +70,7 @@ impl Engine {
             Credentials::Token(token) => {
                 let slot = self.sessions.by_token.get(&hash(token.as_str())).copied().ok_or(Error::TokenExpired)?;
                 let held = &self.sessions[slot];
-                let same = self.peers[held.peer].id == open.peer && held.rare.device == open.device;
+                let same = self.peers[held.peer].id == open.peer && held.details.device == open.device;
                 let grows = open.super_peer && !held.super_peer;
                 if !same || grows || held.state == State::Opening || self.is_over(slot) {
                     return Err(Error::TokenExpired);
@@ -80,7 +80,7 @@ impl Engine {
                 if self.config.signatures.sessions && !open.watch.iter().all(is_watched) {
                     return Err(Error::SignatureFailed);
                 }
-                Ok(Admission { resumes: Some(slot), key: held.rare.key, nonce: None })
+                Ok(Admission { resumes: Some(slot), key: held.details.key, nonce: None })
             }
             Credentials::Signature(signature) if must_sign || self.verifier.is_some() => {
                 let action = Action::Open { peer: &open.peer, watch: &open.watch, super_peer: open.super_peer };
@@ -106,9 +106,9 @@ impl Engine {
     /// The other open session that holds the tag that `open` asks for, or that the session has which it resumes. One tag has
     /// one session, on the same device too.
     fn tag_holder(&self, peer: u32, open: &Open, resumes: Option<u32>) -> Option<u32> {
-        let kept = || resumes.and_then(|slot| self.sessions[slot].rare.tag.as_ref());
+        let kept = || resumes.and_then(|slot| self.sessions[slot].details.tag.as_ref());
         let tag = open.tag.as_ref().or_else(kept).filter(|tag| tag.as_str() != "default")?;
-        let holds = |slot: &u32| self.sessions[*slot].rare.tag.as_ref() == Some(tag) && Some(*slot) != resumes;
+        let holds = |slot: &u32| self.sessions[*slot].details.tag.as_ref() == Some(tag) && Some(*slot) != resumes;
         self.peers[peer].sessions.iter().copied().find(holds)
     }
 
@@ -134,7 +134,7 @@ impl Engine {
         let slot = match (reserved, continued) {
             (Some(reserved), Some(former)) => {
                 self.sessions[reserved].room = self.sessions[former].room;
-                self.sessions[reserved].rare.notices = std::mem::take(&mut self.sessions[former].rare.notices);
+                self.sessions[reserved].details.notices = std::mem::take(&mut self.sessions[former].details.notices);
                 let generation = self.sessions[former].generation;
                 self.timers.cancel(Timer::Resume(former, generation));
                 self.drop_session(former);
@@ -164,19 +164,19 @@ impl Engine {
         let at = self.position;
         let session = &mut self.sessions[slot];
         session.state = State::Open;
-        session.flow = Flow::Reading;
+        session.progress = CatchUp::Reading;
         session.opened_at = at;
         session.super_peer = if admission.resumes.is_some() { session.super_peer } else { open.super_peer };
-        let rare = &mut session.rare;
-        rare.device = open.device.clone();
+        let details = &mut session.details;
+        details.device = open.device.clone();
         if admission.resumes.is_none() || open.tag.is_some() {
-            rare.tag = open.tag.clone();
+            details.tag = open.tag.clone();
         }
-        rare.source_ip = open.source_ip;
-        rare.key = admission.key;
-        rare.given.clear();
-        rare.copies.clear();
-        rare.missed = 0;
+        details.source_ip = open.source_ip;
+        details.key = admission.key;
+        details.given.clear();
+        details.copies.clear();
+        details.missed = 0;
         self.sessions[slot].opened_with = self.gate.newest();
         self.note_device(slot);
     }
@@ -207,7 +207,7 @@ impl Engine {
             peer: open.peer.clone(),
             session,
             device: open.device.clone(),
-            tag: self.sessions[slot].rare.tag.clone(),
+            tag: self.sessions[slot].details.tag.clone(),
             source_ip: open.source_ip,
             reconnect: open.reconnect || admission.resumes.is_some(),
             super_peer: self.sessions[slot].super_peer,

@@ -34,7 +34,7 @@ impl Engine {
             received_to = at.position.max(received_to);
             let first = !self.peers[actor.peer].has_received(slot, at.number);
             self.acknowledge_range(session.slot, slot, at.number, at.number);
-            self.sessions[session.slot].rare.given.remove(id);
+            self.sessions[session.slot].details.given.remove(id);
             if first && let Some(sender) = at.receipt_to.filter(|sender| *sender != actor.peer) {
                 let arrived = Arrived { number: at.number, id: *id, at: self.stamp() };
                 self.tell_receipt(sender, actor.peer, slot, arrived);

@@ -15,16 +15,16 @@ use crate::output::{Audience, Class, Deliver, Output, SessionRef};
 use crate::rows::entry::Entry;
 use crate::rows::meta;
 use crate::state::actor::Actor;
-use crate::state::conversation::{Conversation, Member, Set};
-use crate::state::parked::{Command, Lane};
+use crate::state::conversation::{Conversation, Member, MemberSet};
+use crate::state::parked::{ParkedRequest, SendOrder};
 use crate::state::recent::Whereabouts;
 use crate::state::retry::Sent;
-use crate::state::session::Flow;
+use crate::state::session::CatchUp;
 use crate::update::{Reply, Update};
 
 /// Where a checked draft goes.
 #[derive(Clone, Debug)]
-enum Place {
+enum Destination {
     /// A conversation that is there.
     Known(u32),
     /// The direct conversation of these peers, sorted, the sender among them: not made yet.
@@ -34,7 +34,7 @@ enum Place {
 /// A draft that nothing forbids.
 #[derive(Debug)]
 struct Checked {
-    place: Place,
+    destination: Destination,
     /// Whether a super peer reaches someone whom it does not watch.
     unwatched: bool,
 }
@@ -83,11 +83,11 @@ impl Engine {
         }
         let checked = self.check_send(actor, &draft)?;
         if self.parked.holds_any() {
-            let lane = self.lane(actor, &checked.place);
-            if self.parked.is_held(&lane) {
+            let order = self.order(actor, &checked.destination);
+            if self.parked.is_held(&order) {
                 self.may_park()?;
                 self.peers[actor.peer].pinned += 1;
-                self.parked.hold(lane, actor, draft);
+                self.parked.hold(order, actor, draft);
                 return Ok(());
             }
         }
@@ -95,8 +95,8 @@ impl Engine {
             Answer::Defer => {
                 self.may_park()?;
                 self.peers[actor.peer].pinned += 1;
-                let lane = self.lane(actor, &checked.place);
-                self.park(actor.ticket, Command::Send { actor, draft, lane, also: Vec::new() });
+                let order = self.order(actor, &checked.destination);
+                self.park(actor.ticket, ParkedRequest::Send { actor, draft, order, also: Vec::new() });
                 Ok(())
             }
             Answer::Now(Resolution::Message(verdict)) => self.finish_send(actor, draft, checked, verdict),
@@ -132,14 +132,14 @@ impl Engine {
         mut verdict: Verdict,
     ) -> Result<(), Error> {
         self.note_also(actor, std::mem::take(&mut verdict.also));
-        let decided = self.decide(&mut draft, &checked.place, verdict)?;
+        let decided = self.decide(&mut draft, &checked.destination, verdict)?;
         let was_transient = draft.transient;
         // In a room a message that is not for everyone is live only: the log of a room is everyone's.
-        draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.place);
+        draft.transient |= decided.narrowed.is_some() && self.is_room(&checked.destination);
         let outgoing = if draft.transient {
-            self.make_transient(actor, checked.place, decided)
+            self.make_transient(actor, checked.destination, decided)
         } else {
-            self.stage_send(actor, &draft, checked.place, decided)
+            self.stage_send(actor, &draft, checked.destination, decided)
         };
         if let Some(token) = draft.retry_token.clone().filter(|_| draft.transient) {
             self.peers[actor.peer].note_transient(token, was_transient, outgoing.accepted());
@@ -167,7 +167,7 @@ impl Engine {
         // A room is live at once, whatever the store does.
         match draft.transient {
             true => {}
-            false if self.is_room(&checked.place) => self.has_space()?,
+            false if self.is_room(&checked.destination) => self.has_space()?,
             false => self.may_stage()?,
         }
         Ok(checked)
@@ -188,7 +188,7 @@ impl Engine {
             && let Some(slot) = self.find_pair(actor.peer, peer)
         {
             let unwatched = self.check_watched(actor, named)?;
-            return Ok(Checked { place: Place::Known(slot), unwatched });
+            return Ok(Checked { destination: Destination::Known(slot), unwatched });
         }
         let unwatched = self.check_watched(actor, named)?;
         let mut all: Vec<PeerId> = named.to_vec();
@@ -198,13 +198,13 @@ impl Engine {
         let known: Option<SmallVec<[u32; 4]>> = all.iter().map(|peer| self.peers.find(peer)).collect();
         let found = known.and_then(|mut slots| {
             slots.sort_unstable();
-            self.conversations.by_set(Set::Direct, &slots)
+            self.conversations.by_set(MemberSet::Direct, &slots)
         });
-        let place = found.map_or(Place::Direct(all), Place::Known);
-        if let (Place::Direct(all), false) = (&place, transient) {
+        let destination = found.map_or(Destination::Direct(all), Destination::Known);
+        if let (Destination::Direct(all), false) = (&destination, transient) {
             self.check_room_for(actor, all)?;
         }
-        Ok(Checked { place, unwatched })
+        Ok(Checked { destination, unwatched })
     }
 
     /// Whether another direct conversation with these peers fits.
@@ -239,29 +239,29 @@ impl Engine {
         } else {
             false
         };
-        Ok(Checked { place: Place::Known(slot), unwatched })
+        Ok(Checked { destination: Destination::Known(slot), unwatched })
     }
 
-    fn kind_of(&self, place: &Place) -> ConversationKind {
-        match place {
-            Place::Direct(_) => ConversationKind::Direct,
-            Place::Known(slot) => self.conversations[*slot].kind,
+    fn kind_of(&self, destination: &Destination) -> ConversationKind {
+        match destination {
+            Destination::Direct(_) => ConversationKind::Direct,
+            Destination::Known(slot) => self.conversations[*slot].kind,
         }
     }
 
-    fn is_room(&self, place: &Place) -> bool {
-        self.kind_of(place) == ConversationKind::Room
+    fn is_room(&self, destination: &Destination) -> bool {
+        self.kind_of(destination) == ConversationKind::Room
     }
 
     /// What a sender's messages keep their order in, while one of them waits for a hook. A direct conversation may be made
-    /// meanwhile by another of its members: its lane is the set of them before and after.
-    fn lane(&mut self, actor: Actor, place: &Place) -> Lane {
-        match place {
-            Place::Known(slot) if self.conversations[*slot].kind == ConversationKind::Direct => {
-                Lane::Peers(actor.peer, self.names_of_direct(*slot))
+    /// meanwhile by another of its members: its order is the set of them before and after.
+    fn order(&mut self, actor: Actor, destination: &Destination) -> SendOrder {
+        match destination {
+            Destination::Known(slot) if self.conversations[*slot].kind == ConversationKind::Direct => {
+                SendOrder::Peers(actor.peer, self.names_of_direct(*slot))
             }
-            Place::Known(slot) => Lane::Conversation(actor.peer, self.conversations[*slot].number),
-            Place::Direct(peers) => Lane::Peers(actor.peer, Arc::from(peers.as_slice())),
+            Destination::Known(slot) => SendOrder::Conversation(actor.peer, self.conversations[*slot].number),
+            Destination::Direct(peers) => SendOrder::Peers(actor.peer, Arc::from(peers.as_slice())),
         }
     }
 
@@ -297,10 +297,10 @@ impl Engine {
         if !self.interests().message_received {
             return Ok(Answer::Default);
         }
-        let to = self.names_for_hook(actor, &checked.place);
-        let conversation = match &checked.place {
-            Place::Known(slot) => Some(&self.conversations[*slot]).filter(|c| c.kind != ConversationKind::Direct),
-            Place::Direct(_) => None,
+        let to = self.names_for_hook(actor, &checked.destination);
+        let conversation = match &checked.destination {
+            Destination::Known(slot) => Some(&self.conversations[*slot]).filter(|c| c.kind != ConversationKind::Direct),
+            Destination::Direct(_) => None,
         };
         let conversation = conversation.map(|conversation| conversation.id.clone());
         let from = self.peers[actor.peer].id.clone();
@@ -323,27 +323,27 @@ impl Engine {
     }
 
     /// The recipients by name, without the sender; none for a room.
-    fn names_for_hook(&mut self, actor: Actor, place: &Place) -> Vec<PeerId> {
+    fn names_for_hook(&mut self, actor: Actor, destination: &Destination) -> Vec<PeerId> {
         let me = self.peers[actor.peer].id.clone();
-        let all: Vec<PeerId> = match place {
-            Place::Direct(peers) => peers.clone(),
-            Place::Known(slot) if self.conversations[*slot].kind == ConversationKind::Room => Vec::new(),
-            Place::Known(slot) => self.member_names(*slot).to_vec(),
+        let all: Vec<PeerId> = match destination {
+            Destination::Direct(peers) => peers.clone(),
+            Destination::Known(slot) if self.conversations[*slot].kind == ConversationKind::Room => Vec::new(),
+            Destination::Known(slot) => self.member_names(*slot).to_vec(),
         };
         let alone = all.len() == 1;
         all.into_iter().filter(|peer| alone || *peer != me).collect()
     }
 
     /// What a hook's answer and the filter make of the draft, whose content they take. A hook's answer that breaks a limit is set aside.
-    fn decide(&mut self, draft: &mut Draft, place: &Place, mut verdict: Verdict) -> Result<Decided, Error> {
+    fn decide(&mut self, draft: &mut Draft, destination: &Destination, mut verdict: Verdict) -> Result<Decided, Error> {
         if verdict.drop {
             return Err(Error::MessageRejected);
         }
         let push = draft.push.as_ref().map_or(0, String::len);
         let too_long = verdict.content.as_ref().is_some_and(|c| c.len() + push > self.config.message_bytes_max);
-        let members = match place {
-            Place::Known(slot) => self.conversations[*slot].active,
-            Place::Direct(peers) => peers.len(),
+        let members = match destination {
+            Destination::Known(slot) => self.conversations[*slot].active,
+            Destination::Direct(peers) => peers.len(),
         };
         let too_many = verdict.to.as_ref().is_some_and(|to| to.len() > members.max(self.config.recipients_max));
         if too_long || too_many {
@@ -358,7 +358,7 @@ impl Engine {
             to.dedup();
             to
         });
-        let kind = self.kind_of(place);
+        let kind = self.kind_of(destination);
         draft.push = draft.push.take().map(|push| self.masked_text(kind, &push));
         Ok(match self.masked(kind, &content, self.config.message_bytes_max.saturating_sub(push)) {
             Some(masked) => Decided { content: masked, changed: true, narrowed },
@@ -369,15 +369,15 @@ impl Engine {
     // Stage.
 
     /// A message that nobody stores.
-    fn make_transient(&mut self, actor: Actor, place: Place, decided: Decided) -> Outgoing {
+    fn make_transient(&mut self, actor: Actor, destination: Destination, decided: Decided) -> Outgoing {
         let (id, timestamp) = self.next_id();
-        let (slot, conversation, kind, to) = match place {
-            Place::Known(slot) => {
+        let (slot, conversation, kind, to) = match destination {
+            Destination::Known(slot) => {
                 let names = self.names_of_direct(slot);
                 let conversation = &self.conversations[slot];
                 (Some(slot), conversation.id.clone(), conversation.kind, names)
             }
-            Place::Direct(peers) => {
+            Destination::Direct(peers) => {
                 let id = ConversationId::direct(&peers);
                 (None, id, ConversationKind::Direct, Arc::from(peers))
             }
@@ -428,10 +428,10 @@ impl Engine {
     }
 
     /// Stages a message: one append to its conversation's log, however many its recipients.
-    fn stage_send(&mut self, actor: Actor, draft: &Draft, place: Place, decided: Decided) -> Outgoing {
-        let slot = match place {
-            Place::Known(slot) => slot,
-            Place::Direct(peers) => self.make_direct(actor, &peers),
+    fn stage_send(&mut self, actor: Actor, draft: &Draft, destination: Destination, decided: Decided) -> Outgoing {
+        let slot = match destination {
+            Destination::Known(slot) => slot,
+            Destination::Direct(peers) => self.make_direct(actor, &peers),
         };
         let sender = self.persist_peer(actor.peer);
         self.peers[actor.peer].wrote = true;
@@ -456,7 +456,7 @@ impl Engine {
             deleted: false,
             narrowed: narrowed.is_some(),
             position,
-            device: actor.session.and_then(|session| self.sessions[session.slot].rare.device.clone()),
+            device: actor.session.and_then(|session| self.sessions[session.slot].details.device.clone()),
         });
         let narrowed = narrowed.map(|(_, peers)| peers);
         if narrowed.is_some() && !std::mem::replace(&mut self.narrows, true) {
@@ -523,7 +523,7 @@ impl Engine {
         let own = actor.session.map(|session| session.slot);
         for at in 0..self.peers[actor.peer].sessions.len() {
             let session = self.peers[actor.peer].sessions[at];
-            if self.sessions[session].flow == Flow::Live && Some(session) != own {
+            if self.sessions[session].progress == CatchUp::Live && Some(session) != own {
                 self.note_copy(session, slot, message);
             }
         }
@@ -602,12 +602,12 @@ impl Engine {
         }
         let update = Arc::new(Update::Message { message: Arc::clone(message), offline: false });
         let class = match outgoing.position {
-            0 => Class::Fleeting,
-            _ if message.kind == ConversationKind::Room => Class::Fleeting,
+            0 => Class::Transient,
+            _ if message.kind == ConversationKind::Room => Class::Transient,
             position => Class::Logged { position },
         };
         let output = Output::Deliver(Deliver { audience: Audience::Many { sessions, except: mine }, update, class });
-        if class == Class::Fleeting {
+        if class == Class::Transient {
             self.gate.emit_now(output)
         } else {
             self.gate.emit(output)

@@ -129,14 +129,14 @@ fn row_30_one_of_ten_thousand_never_reads_and_costs_its_outbox_alone() {
     }
     seen.extend(read(&hall.slow));
     assert_eq!(persistent(&seen), (0..LOGGED).map(|n| format!("m{n}")).collect::<Vec<_>>());
-    let fleeting = seen.iter().filter_map(|update| text(update)).filter(|text| text.starts_with('r')).count();
+    let transient = seen.iter().filter_map(|update| text(update)).filter(|text| text.starts_with('r')).count();
     let gaps = seen.iter().filter_map(|update| match &**update {
         Update::Gap(gap) if gap.cause == GapCause::Overflow => Some(usize::try_from(gap.count).unwrap()),
         _ => None,
     });
-    assert_eq!(fleeting + gaps.sum::<usize>(), SAID, "what was dropped is counted and told");
+    assert_eq!(transient + gaps.sum::<usize>(), SAID, "what was dropped is counted and told");
     let metrics = hall.hub.metrics();
-    assert_eq!(usize::try_from(metrics.fleeting_dropped).unwrap(), SAID - fleeting);
+    assert_eq!(usize::try_from(metrics.transient_dropped).unwrap(), SAID - transient);
     assert_eq!(metrics.overflows, 1, "nobody else was ever behind");
 }
 

@@ -48,7 +48,7 @@ fn row_34_a_full_disk_behind_a_hub_refuses_what_it_keeps_and_recovers_by_itself(
     let caught = alice.send(to_bob("caught")).unwrap();
     assert!(house.told(|event| matches!(event, Event::StoreFailed { .. })));
     assert_eq!(alice.send(to_bob("refused")), Err(Error::StoreUnavailable));
-    // Presence, what is fleeting and closing go on.
+    // Presence, what is transient and closing go on.
     alice.send(to_bob("passes").transient()).unwrap();
     let first = wait_for(&bob, |update| text(update).filter(|text| text != "before"));
     assert_eq!(first, "passes");

@@ -34,7 +34,7 @@ impl Outbox {
     fn offer(&mut self, class: Class) -> (bool, Option<u64>) {
         let has_room = self.held < self.room;
         let (takes, overflows_at) = match class {
-            Class::Reply | Class::Fleeting => return (true, None),
+            Class::Reply | Class::Transient => return (true, None),
             Class::Logged { position } if self.is_live => (has_room, (!has_room).then_some(position)),
             Class::Logged { .. } => (false, None),
             Class::Page { catch_up, .. } if self.broken == Some(catch_up) => (false, None),
