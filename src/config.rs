@@ -43,7 +43,7 @@ pub enum HistoryScope {
 
 /// Settings of an engine. `Config::default()` is the documented system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The application's id, part of every signed string. No `:`.
     pub app_id: String,
@@ -88,12 +88,28 @@ pub struct Config {
     pub peers_max: usize,
     /// Conversations held in memory.
     pub conversations_max: usize,
-    /// Sessions held at once, paused ones among them.
+    /// Sessions open at once. Paused ones may fill what these leave, and always a tenth of it beside: where there are more,
+    /// the oldest pause of the peer with most of them ends, so that an open is never refused for the sake of a pause.
     pub all_sessions_max: usize,
+    /// Names that the engine first hears of through one peer in an hour, a connection ten times as many
+    /// ([`Open::origin`](crate::Open::origin)): each is a peer in memory and a row in the store for good.
+    pub names_per_hour_max: u64,
+    /// Conversations made by one peer in a day, a connection ten times as many.
+    pub conversations_per_day_max: u64,
+    /// Rooms made by one peer and still there, a connection ten times as many: nobody leaves a room for good, so that it
+    /// stands until the host ends it.
+    pub rooms_made_max: u64,
+    /// Paused sessions of one peer, a connection ten times as many: beyond, the oldest ends.
+    pub paused_max: usize,
+    /// Names of whom nothing is known that one peer's sessions watch, a connection's ten times as many.
+    pub unknown_watched_max: u64,
     /// Commands that wait for a deferred hook.
     pub parked_max: usize,
     /// Bytes that wait for the store.
     pub staged_bytes_max: usize,
+    /// Bytes that one connection, or one peer without one, may have waiting for the store while another has something waiting:
+    /// over it, its requests wait until a commit ends. Alone one has everything.
+    pub staged_share_bytes_max: usize,
     /// Outputs that wait for the host.
     pub outputs_max: usize,
 
@@ -111,8 +127,11 @@ pub struct Config {
     /// Retry tokens known of one peer, the newest; 0 is none. An older one is forgotten before its time, and counted
     /// ([`Metrics::retry_tokens_forgotten`](crate::Metrics::retry_tokens_forgotten)).
     pub retry_tokens_max: usize,
-    /// Nonces remembered; when it is full, signed requests are refused.
+    /// Nonces remembered, 32 bytes each: at least [`signed_per_second`](Self::signed_per_second) all through the window. When it
+    /// is full, signed requests are refused with 4200 and the host is told ([`Event::NoncesFull`](crate::Event::NoncesFull)).
     pub nonces_max: usize,
+    /// Signed requests a second that the memory of nonces is sized for.
+    pub signed_per_second: u64,
     /// How old a signature may be.
     pub signature_window: Duration,
     /// How far ahead of the engine's clock a signature may be.
@@ -197,8 +216,14 @@ impl Default for Config {
             peers_max: 1_000_000,
             conversations_max: 1_000_000,
             all_sessions_max: 1_000_000,
+            names_per_hour_max: 1_000,
+            conversations_per_day_max: 1_000,
+            rooms_made_max: 100,
+            paused_max: 10,
+            unknown_watched_max: 10_000,
             parked_max: 10_000,
             staged_bytes_max: 64 * 1024 * 1024,
+            staged_share_bytes_max: 1024 * 1024,
             outputs_max: 1_000_000,
             offline_messages_max: 50,
             offline_after: 7 * DAY,
@@ -207,6 +232,7 @@ impl Default for Config {
             retry_token_after: DAY,
             retry_tokens_max: 1_000,
             nonces_max: 1_000_000,
+            signed_per_second: 45,
             signature_window: 6 * HOUR,
             signature_ahead: 5 * MINUTE,
             temporary_max: 30 * DAY,
@@ -242,6 +268,11 @@ pub struct ConfigError {
 }
 
 impl Config {
+    /// Places that sessions take at most: those of open ones, and the tenth that paused ones always have.
+    pub(crate) const fn session_places_max(&self) -> usize {
+        self.all_sessions_max.saturating_add(self.all_sessions_max.div_ceil(10))
+    }
+
     /// Checks every setting against its bounds.
     ///
     /// # Errors
@@ -265,16 +296,17 @@ impl Config {
     }
 
     /// Name, value, least and most of each number.
-    fn numbers(&self) -> [(&'static str, u64, u64, u64); 27] {
-        let unlimited = u64::MAX;
+    fn numbers(&self) -> [(&'static str, u64, u64, u64); 34] {
+        // What one call may have to look through, and what fits into memory on any machine.
+        let (call, memory) = (1_000_000, 1 << 36);
         [
             ("peer_id_chars_max", self.peer_id_chars_max as u64, 1, 200),
             ("message_bytes_max", self.message_bytes_max as u64, 1, MESSAGE_BYTES_MAX as u64),
             ("recipients_max", self.recipients_max as u64, 1, FIXED_MEMBERS_MAX as u64 - 1),
-            ("members_max", self.members_max as u64, 0, unlimited),
+            ("members_max", self.members_max as u64, 0, call),
             ("temporary_members_max", self.temporary_members_max as u64, 1, FIXED_MEMBERS_MAX as u64 - 1),
-            ("groups_max", self.groups_max as u64, 1, unlimited),
-            ("sessions_max", self.sessions_max as u64, 1, 1_000),
+            ("groups_max", self.groups_max as u64, 1, call),
+            ("sessions_max", self.sessions_max as u64, 1, (self.all_sessions_max as u64).min(1_000)),
             ("watched_max", self.watched_max as u64, 1, 1_000_000),
             ("watched_per_request_max", self.watched_per_request_max as u64, 1, self.watched_max as u64),
             ("attributes_bytes_max", self.attributes_bytes_max as u64, 0, ATTRIBUTES_BYTES_MAX as u64),
@@ -283,19 +315,40 @@ impl Config {
             ("acknowledged_beyond_max", self.acknowledged_beyond_max as u64, 0, 10_000),
             ("peers_max", self.peers_max as u64, 1, u64::from(u32::MAX)),
             ("conversations_max", self.conversations_max as u64, 1, u64::from(u32::MAX)),
-            ("all_sessions_max", self.all_sessions_max as u64, 1, u64::from(u32::MAX)),
-            ("parked_max", self.parked_max as u64, 0, unlimited),
-            ("staged_bytes_max", self.staged_bytes_max as u64, 1 << 16, unlimited),
-            ("outputs_max", self.outputs_max as u64, 1_000, unlimited),
+            ("all_sessions_max", self.all_sessions_max as u64, 1, 1 << 31),
+            ("names_per_hour_max", self.names_per_hour_max, 1, 1 << 32),
+            ("conversations_per_day_max", self.conversations_per_day_max, 1, 1 << 32),
+            ("rooms_made_max", self.rooms_made_max, 0, 1 << 32),
+            ("paused_max", self.paused_max as u64, 1, 1_000),
+            ("unknown_watched_max", self.unknown_watched_max, 0, 1 << 32),
+            ("parked_max", self.parked_max as u64, 0, call),
+            ("staged_bytes_max", self.staged_bytes_max as u64, self.staged_bytes_min(), memory),
+            ("staged_share_bytes_max", self.staged_share_bytes_max as u64, 1 << 12, self.staged_bytes_max as u64),
+            ("outputs_max", self.outputs_max as u64, 1_000, 1 << 28),
             ("offline_messages_max", self.offline_messages_max as u64, 0, 10_000),
             ("retry_tokens_max", self.retry_tokens_max as u64, 0, 1_000_000),
-            ("nonces_max", self.nonces_max as u64, 1, unlimited),
+            ("signed_per_second", self.signed_per_second, 1, 1_000_000),
+            ("nonces_max", self.nonces_max as u64, self.nonces_min(), 1 << 32),
             ("batch_rows_max", self.batch_rows_max as u64, 8, 100_000),
             ("batch_bytes_max", self.batch_bytes_max as u64, 1 << 16, 1 << 26),
-            ("chunk_bytes_max", self.chunk_bytes_max as u64, 256, 1 << 18),
-            ("timeouts_per_call_max", self.timeouts_per_call_max as u64, 1, unlimited),
-            ("retention_count", self.retention_count.unwrap_or(u64::MAX), 1, unlimited),
+            // A chunk must hold at least one message of the largest size, with its fields.
+            ("chunk_bytes_max", self.chunk_bytes_max as u64, 256, (self.batch_bytes_max as u64).min(1 << 18)),
+            ("timeouts_per_call_max", self.timeouts_per_call_max as u64, 1, 10_000),
+            ("retention_count", self.retention_count.unwrap_or(1), 1, 1 << 48),
         ]
+    }
+
+    /// What waits for the store has room for the largest message, and for a batch of small ones.
+    fn staged_bytes_min(&self) -> u64 {
+        (self.message_bytes_max as u64).saturating_mul(2).max(1 << 16)
+    }
+
+    /// Nonces that come while one is remembered, at the rate that the settings name.
+    fn nonces_min(&self) -> u64 {
+        /// They are forgotten in steps of ten seconds, by a sweep that comes every ten seconds.
+        const LATE: Duration = Duration::from_secs(20);
+        let held_for = self.signature_window.saturating_add(self.signature_ahead).saturating_add(LATE);
+        self.signed_per_second.saturating_mul(held_for.as_secs())
     }
 
     /// Name, value and most of each span.

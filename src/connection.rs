@@ -90,6 +90,7 @@ pub use wire::{Serial, Wire};
 use crate::config::ConfigError;
 use crate::error::Error;
 use crate::id::{SessionId, Ticket};
+use crate::request::Origin;
 use crate::time::Timestamp;
 use crate::update::Update;
 use deadlines::Deadlines;
@@ -104,6 +105,8 @@ use wire::{Address, Asked, Format};
 #[derive(Debug)]
 pub struct Connection {
     config: Arc<ConnectionConfig>,
+    /// Whose share its sessions are taken from.
+    origin: Option<Origin>,
     source_ip: Option<IpAddr>,
     inbox: Inbox,
     sessions: Sessions,
@@ -135,6 +138,7 @@ impl Connection {
         config.validate()?;
         Ok(Self {
             source_ip,
+            origin: None,
             inbox: Inbox::new(config.frame_bytes_max),
             sessions: Sessions::default(),
             unanswered: Unanswered::default(),
@@ -147,6 +151,13 @@ impl Connection {
             closing: None,
             config,
         })
+    }
+
+    /// Names whose share the connection's sessions are taken from: a key of its own for each connection, or for each address.
+    #[must_use]
+    pub const fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
     }
 
     // What the world brings.

@@ -36,6 +36,13 @@ pub enum ConversationKind {
     Temporary,
 }
 
+impl ConversationKind {
+    /// Whether its members are always the same.
+    pub(crate) const fn has_fixed_members(self) -> bool {
+        matches!(self, Self::Direct | Self::Temporary)
+    }
+}
+
 /// A conversation's fields, as anyone in it may see them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationInfo {

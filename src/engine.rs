@@ -21,12 +21,16 @@ use crate::state::accepted::Index;
 use crate::state::actor::Gated;
 use crate::state::conversation::Conversations;
 use crate::state::counts::Counts;
+use crate::state::held::Held;
 use crate::state::parked::Parked;
+use crate::state::pauses::Pauses;
 use crate::state::peer::Peers;
 use crate::state::reads::Reads;
 use crate::state::recent::Recent;
 use crate::state::retry::RetryTokens;
 use crate::state::session::Sessions;
+use crate::state::shares::Shares;
+use crate::state::watches::Watches;
 use crate::store::guarded::Guarded;
 use crate::store::{Store, StoreError};
 use crate::table::Keying;
@@ -108,6 +112,10 @@ pub struct Engine {
     filter: Option<WordFilter>,
     parked: Parked,
     reads: Reads,
+    watches: Watches,
+    pauses: Pauses,
+    shares: Shares,
+    held: Held,
     index: Index,
     /// Peers whose presence changed since it was last told.
     changed: BTreeSet<u32>,
@@ -116,6 +124,8 @@ pub struct Engine {
     /// Those of them that are being written, and up to which position that brings the store.
     round: Vec<u32>,
     round_position: u64,
+    /// Deletions that are not durable yet: commit, conversation and number.
+    deleted: VecDeque<(u64, u64, u64)>,
     /// Replies that wait for the store, oldest first.
     gated: VecDeque<Gated>,
     /// What hooks want said once the verb that asked them has ended, and in whose name.
@@ -126,6 +136,8 @@ pub struct Engine {
     former: BTreeMap<Timestamp, Vec<(u32, u32)>>,
     /// Conversations to trim next.
     trim_next: u32,
+    /// The place of the next peer to look at for whether anything remains of it.
+    peers_next: u32,
     alarms: Counts,
     position: u64,
     /// The last millisecond that an id was made in, and how many were.
@@ -187,18 +199,24 @@ impl Engine {
             narrows: false,
             recent: Recent::default(),
             filter: None,
-            parked: Parked::default(),
+            parked: Parked::new(keying),
             reads: Reads::default(),
+            watches: Watches::new(keying),
+            pauses: Pauses::default(),
+            shares: Shares::new(keying),
+            held: Held::default(),
             index: Index::default(),
             changed: BTreeSet::new(),
             dirty: Vec::new(),
             round: Vec::new(),
             round_position: 0,
+            deleted: VecDeque::new(),
             gated: VecDeque::new(),
             also: Vec::new(),
             answered: FxHashSet::default(),
             former: BTreeMap::new(),
             trim_next: 0,
+            peers_next: 0,
             alarms: Counts::default(),
             position: 0,
             last_id: (Timestamp::ZERO, 0),

@@ -83,6 +83,12 @@ pub enum Event {
         /// Why it was refused.
         cause: crate::signature::Cause,
     },
+    /// The memory of used nonces is full: signed requests are refused with 4200 until signatures of earlier ones have left the
+    /// window. Told at most once a minute. [`Config::nonces_max`](crate::Config::nonces_max) is too small for what is signed.
+    NoncesFull {
+        /// How many it holds.
+        max: usize,
+    },
     /// Messages were cut off from a peer's offline queue.
     OfflineDropped {
         /// Whose.

@@ -306,7 +306,7 @@ impl Hub {
         let hooks = Box::new(Supervised::new(hooks, Arc::clone(&call), settings.clock.clone()));
         let bounds = settings.bounds(&config);
         let channels = (settings.events_max, settings.pushes_max);
-        let post = Post::new(config.all_sessions_max, bounds, channels, Arc::clone(&call));
+        let post = Post::new(config.session_places_max(), bounds, channels, Arc::clone(&call));
         let engine = Engine::start(config, store, hooks, seed, settings.clock.now())?;
         let shared = Arc::new(Shared::new(engine, post, call, &settings));
         let owner = Arc::new(Owner { shared: Arc::clone(&shared), report: Mutex::default(), weak });

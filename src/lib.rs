@@ -102,7 +102,7 @@ pub use id::{ConversationId, DeviceId, IdError, MessageId, PeerId, ResumeToken, 
 pub use message::{Accepted, Content, Draft, Message, Target};
 pub use output::{Audience, Class, Deliver, Output, Push, PushRecipient, SessionRef};
 pub use page::{Bound, Order, Page};
-pub use request::{Create, Credentials, Open, Request, Shape};
+pub use request::{Create, Credentials, Open, Origin, Request, Shape};
 pub use rows::record;
 pub use signature::Signature;
 pub use time::{Clock, Timestamp};

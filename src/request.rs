@@ -34,6 +34,27 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// Whom a session's use counts for beside its peer: an opaque key that the host gives each connection, or each address.
+///
+/// What costs others something (names first heard of, conversations, pauses) is counted for the peer and, ten times as
+/// much, for the origin, so that one connection cannot multiply its share by opening more peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(u64);
+
+impl Origin {
+    /// The origin with this key. Two connections with one key have one share.
+    #[must_use]
+    pub const fn new(key: u64) -> Self {
+        Self(key)
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(self) -> u64 {
+        self.0
+    }
+}
+
 /// A peer's wish to open a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
@@ -53,6 +74,8 @@ pub struct Open {
     pub super_peer: bool,
     /// Where the peer connects from, for hooks and events.
     pub source_ip: Option<IpAddr>,
+    /// Whom the session's use counts for beside its peer; none is the peer alone.
+    pub origin: Option<Origin>,
 }
 
 impl Open {
@@ -68,6 +91,7 @@ impl Open {
             reconnect: false,
             super_peer: false,
             source_ip: None,
+            origin: None,
         }
     }
 }

@@ -38,6 +38,25 @@ impl Runs {
         self.0[from..].iter().take_while(|run| run.0 <= last).map(|run| run.1.min(last) - run.0.max(first) + 1).sum()
     }
 
+    /// Makes the two lowest runs one of as many numbers, at the end of the second: what lies below their end is a sum from
+    /// here on. Says where that ends.
+    pub(crate) fn sum_lowest(&mut self) -> u64 {
+        let [first, second, ..] = &mut self.0[..] else { return 0 };
+        second.0 -= first.1 - first.0 + 1;
+        let end = second.1;
+        self.0.remove(0);
+        end
+    }
+
+    /// Makes the lowest run one of so many numbers, with the end that it has.
+    pub(crate) fn resize_lowest(&mut self, count: u64) {
+        match self.0.first_mut() {
+            Some(run) if count > 0 => run.0 = run.1 + 1 - count,
+            Some(_) => drop(self.0.remove(0)),
+            None => {}
+        }
+    }
+
     /// The lowest run.
     pub(crate) fn first_run(&self) -> Option<(u64, u64)> {
         self.0.first().copied()

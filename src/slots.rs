@@ -66,6 +66,16 @@ impl<T> Slots<T> {
         self.places.len() - self.free.len() - self.withheld
     }
 
+    /// How many places there are, empty ones among them.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Everything, to change.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.places.iter_mut().flatten()
+    }
+
     /// Everything, by place.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..).zip(&self.places).filter_map(|(slot, place)| Some((slot, place.as_ref()?)))

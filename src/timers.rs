@@ -17,7 +17,7 @@ pub(crate) enum Timer {
     Hook(u64),
     /// A paused session ends: its place and its tenant.
     Resume(u32, u32),
-    /// A temporary conversation ends.
+    /// A conversation ends: a temporary one by itself, another by the host.
     Temporary(u32),
     /// Nonces, retry tokens, former members and old log chunks are swept, a bounded step at a time.
     Sweep,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use switchboard::{Action, Connection, ConnectionConfig, DrainState, Error, SessionId, Timestamp, Update};
+use switchboard::{Action, Connection, ConnectionConfig, DrainState, Error, Origin, SessionId, Timestamp, Update};
 use tracing::{debug, info};
 
 use crate::Server;
@@ -49,16 +49,19 @@ impl Link {
     pub(crate) fn new(
         socket: TcpStream,
         from: SocketAddr,
+        origin: Origin,
         config: Arc<ConnectionConfig>,
         now: Timestamp,
     ) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(WRITE_AFTER))?;
         let (wake, woken) = bounded(1);
+        let connection = Connection::new(config, Some(from.ip()), now).map_err(io::Error::other)?;
         Ok(Self {
             socket,
             from,
-            connection: Mutex::new(Connection::new(config, Some(from.ip()), now).map_err(io::Error::other)?),
+            // A share of its own, whatever peers it opens.
+            connection: Mutex::new(connection.with_origin(origin)),
             relieved: Condvar::new(),
             ready: Mutex::default(),
             wake,

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
-use switchboard::{ConnectionConfig, Hub, HubConfig, NoHooks, SessionId};
+use switchboard::{ConnectionConfig, Hub, HubConfig, NoHooks, Origin, SessionId};
 use tracing::info;
 
 use link::Link;
@@ -48,6 +48,8 @@ struct Server {
     hub: Hub,
     config: Arc<ConnectionConfig>,
     connections_max: usize,
+    /// Connections so far: each has a number of its own, by which the hub knows its share.
+    accepted: AtomicU64,
     /// Every connection, by a number of its own.
     links: Mutex<HashMap<u64, Arc<Link>>>,
     next_link: AtomicU64,
@@ -126,6 +128,7 @@ impl Server {
             hub,
             config: Arc::new(settings.connection()),
             connections_max,
+            accepted: AtomicU64::new(0),
             links: Mutex::default(),
             next_link: AtomicU64::new(0),
             sessions: Mutex::default(),
@@ -163,7 +166,8 @@ impl Server {
                 (&socket).write(b"{\"cmd\":\"error\",\"code\":4318,\"reason\":\"over the limit connections_max\"}\n");
             return Err(io::Error::other(format!("over connections_max, the last from {from}")));
         }
-        let link = Arc::new(Link::new(socket, from, Arc::clone(&self.config), self.hub.now())?);
+        let origin = Origin::new(self.accepted.fetch_add(1, Ordering::Relaxed));
+        let link = Arc::new(Link::new(socket, from, origin, Arc::clone(&self.config), self.hub.now())?);
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         self.links.lock().insert(number, Arc::clone(&link));
         if let Err(error) = self.start_threads(number, &link) {

@@ -41,7 +41,7 @@ impl Connection {
 
     /// A peer that opens again starts over: its session is paused, so that the engine lets the new one take it over.
     fn open(&mut self, open: Open, former: Option<SessionId>, address: Address, now: Timestamp) -> Option<Action> {
-        let open = Open { source_ip: self.source_ip, ..open };
+        let open = Open { source_ip: self.source_ip, origin: self.origin, ..open };
         let key = Key { peer: open.peer.clone(), serial: address.serial, asked: Asked::Open, session: None };
         let action = Action::Open { key, open };
         if let Some(session) = former {

@@ -6,6 +6,8 @@ pub(crate) mod catch_up;
 pub(crate) mod commit;
 pub(crate) mod dispatch;
 pub(crate) mod expire;
+pub(crate) mod gather;
+pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod load;
 pub(crate) mod park;

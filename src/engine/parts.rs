@@ -13,6 +13,7 @@ pub(crate) mod push;
 pub(crate) mod receipts;
 pub(crate) mod rows;
 pub(crate) mod sessions;
+pub(crate) mod shares;
 pub(crate) mod signed;
 pub(crate) mod stamp;
 pub(crate) mod unread;

@@ -1,5 +1,7 @@
 //! A deletion laid over the log: its key says it all.
 
+use std::ops::Range;
+
 use super::record::{BorrowDecode, Encode, Kind};
 use super::{Row, keys};
 
@@ -16,6 +18,11 @@ impl Row for DeletionRow {
 impl DeletionRow {
     pub(crate) const fn new() -> Self {
         Self { nothing: 0 }
+    }
+
+    /// The keys of those over some numbers of a log.
+    pub(crate) fn range(conversation: u64, numbers: Range<u64>) -> Range<Vec<u8>> {
+        Self::key(conversation, numbers.start)..Self::key(conversation, numbers.end)
     }
 
     pub(crate) fn key(conversation: u64, number: u64) -> Vec<u8> {

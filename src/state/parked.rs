@@ -8,6 +8,7 @@ use crate::id::{PeerId, RetryToken, Ticket};
 use crate::message::{Draft, Message};
 use crate::request::Open;
 use crate::state::actor::Actor;
+use crate::table::Keying;
 
 /// A command that waits.
 #[derive(Debug)]
@@ -41,15 +42,29 @@ pub(crate) enum Lane {
 }
 
 /// What waits for deferred hooks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) commands: BTreeMap<Ticket, Command>,
     /// Messages that wait behind a parked one of the same sender to the same conversation.
-    pub(crate) behind: HashMap<Lane, VecDeque<(Actor, Draft)>, rustc_hash::FxBuildHasher>,
+    pub(crate) behind: HashMap<Lane, VecDeque<(Actor, Draft)>, Keying>,
     pub(crate) waiting: usize,
+    /// Messages with a token, by it.
+    by_token: HashMap<(u32, RetryToken), Ticket, Keying>,
+    /// Repeated attempts that wait with the first ones.
+    joined: usize,
 }
 
 impl Parked {
+    pub(crate) fn new(keying: Keying) -> Self {
+        Self {
+            commands: BTreeMap::new(),
+            behind: HashMap::with_hasher(keying),
+            waiting: 0,
+            by_token: HashMap::with_hasher(keying),
+            joined: 0,
+        }
+    }
+
     /// Whether any message is parked.
     pub(crate) fn holds_any(&self) -> bool {
         !self.behind.is_empty()
@@ -66,20 +81,47 @@ impl Parked {
         self.behind.entry(lane).or_default().push_back((actor, draft));
     }
 
-    /// Lets a repeated attempt wait with the first one; false where none is parked.
-    pub(crate) fn join(&mut self, actor: Actor, token: &RetryToken) -> bool {
-        let parked = self.commands.values_mut().find_map(|command| match command {
-            Command::Send { actor: first, draft, also, .. }
-                if first.peer == actor.peer && draft.retry_token.as_ref() == Some(token) =>
-            {
-                Some(also)
-            }
-            _ => None,
-        });
-        parked.map(|also| also.push(actor)).is_some()
+    /// Whether a message of this sender with this token is parked.
+    pub(crate) fn has_send(&self, peer: u32, token: &RetryToken) -> bool {
+        self.by_token.contains_key(&(peer, token.clone()))
     }
 
+    /// Lets a repeated attempt wait with the first one; false where none is parked.
+    pub(crate) fn join(&mut self, actor: Actor, token: &RetryToken) -> bool {
+        let first = self.by_token.get(&(actor.peer, token.clone()));
+        let Some(Command::Send { also, .. }) = first.and_then(|ticket| self.commands.get_mut(ticket)) else {
+            return false;
+        };
+        also.push(actor);
+        self.joined += 1;
+        true
+    }
+
+    /// Parks a command.
+    pub(crate) fn park(&mut self, ticket: Ticket, command: Command) {
+        if let Command::Send { actor, draft, lane, .. } = &command {
+            self.behind.entry(lane.clone()).or_default();
+            if let Some(token) = &draft.retry_token {
+                self.by_token.insert((actor.peer, token.clone()), ticket);
+            }
+        }
+        self.commands.insert(ticket, command);
+    }
+
+    /// Takes a command out, to go on.
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Command> {
+        let command = self.commands.remove(&ticket)?;
+        if let Command::Send { actor, draft, also, .. } = &command {
+            self.joined -= also.len();
+            if let Some(token) = &draft.retry_token {
+                self.by_token.remove(&(actor.peer, token.clone()));
+            }
+        }
+        Some(command)
+    }
+
+    /// How many wait: commands, what waits behind them, and repeated attempts.
     pub(crate) fn len(&self) -> usize {
-        self.commands.len() + self.waiting
+        self.commands.len() + self.waiting + self.joined
     }
 }

@@ -54,10 +54,15 @@ pub(crate) struct Peer {
     pub(crate) sessions: SmallVec<[u32; 2]>,
     /// Its paused sessions.
     pub(crate) paused: SmallVec<[u32; 2]>,
-    /// The sessions that watch it.
-    pub(crate) watchers: Vec<u32>,
     /// The conversations it is in, or was in with something still waiting; sorted.
     pub(crate) conversations: Vec<u32>,
+    /// Those of them whose members come and go; sorted. Their number has a bound, which that of direct ones, made by whoever
+    /// writes to it, has not.
+    in_groups: Vec<u32>,
+    /// How often who of its sessions is live changed.
+    pub(crate) version: u64,
+    /// What it has not read in the conversations whose members never change, once that was asked for.
+    direct_unread: Option<u64>,
     /// How many of them are groups it is a member of.
     pub(crate) groups: u32,
     pub(crate) devices: Vec<Device>,
@@ -75,6 +80,13 @@ pub(crate) struct Peer {
     sent_transient: Option<Box<SentTransient>>,
     /// Receipts that came while it was away, by conversation.
     pub(crate) owed: BTreeMap<u32, Owed>,
+    /// Numbers in conversations that were given up with the oldest of too many memberships, newest last: what waited there is
+    /// told at the next contact.
+    pub(crate) dropped: Vec<(u32, u64, u64)>,
+    /// Whether it ever sent what is stored: then its name is needed for good.
+    pub(crate) wrote: bool,
+    /// Conversations that name it as their creator.
+    pub(crate) made: u32,
     /// What else keeps it in memory: parked commands that name it.
     pub(crate) pinned: u32,
 }
@@ -86,8 +98,10 @@ impl Peer {
             number: 0,
             sessions: SmallVec::new(),
             paused: SmallVec::new(),
-            watchers: Vec::new(),
             conversations: Vec::new(),
+            in_groups: Vec::new(),
+            version: 0,
+            direct_unread: None,
             groups: 0,
             devices: Vec::new(),
             logged_out: false,
@@ -97,6 +111,9 @@ impl Peer {
             read_pages: 0,
             sent_transient: None,
             owed: BTreeMap::new(),
+            dropped: Vec::new(),
+            wrote: false,
+            made: 0,
             pinned: 0,
         }
     }
@@ -126,11 +143,22 @@ impl Peer {
         self.number == 0
             && self.sessions.is_empty()
             && self.paused.is_empty()
-            && self.watchers.is_empty()
             && self.conversations.is_empty()
-            && !self.logged_out
             && !self.told_online
             && self.pinned == 0
+    }
+
+    /// Whether nothing remains of it but its rows: it is in no conversation, made none that stands, wrote nothing, and none
+    /// of its devices was seen since `limit`.
+    fn is_spent(&self, limit: Timestamp) -> bool {
+        self.sessions.is_empty()
+            && self.paused.is_empty()
+            && self.conversations.is_empty()
+            && !self.wrote
+            && self.made == 0
+            && !self.told_online
+            && self.pinned == 0
+            && self.devices.iter().all(|device| device.seen_at < limit)
     }
 
     /// The place of a device in [`devices`](Self::devices).
@@ -156,8 +184,59 @@ impl Peer {
         }
     }
 
+    /// The next of its conversations after one of them, at most so many.
+    pub(crate) fn conversations_after(&self, after: Option<u32>, max: usize) -> &[u32] {
+        let from = after.map_or(0, |after| self.conversations.partition_point(|slot| *slot <= after));
+        let rest = self.conversations.get(from..).unwrap_or_default();
+        rest.get(..max).unwrap_or(rest)
+    }
+
+    /// Notes that it is in a group.
+    pub(crate) fn enter_group(&mut self, group: u32) {
+        self.enter(group);
+        if let Err(at) = self.in_groups.binary_search(&group) {
+            self.in_groups.insert(at, group);
+        }
+    }
+
+    /// The groups that it is in, or was in with something still waiting.
+    pub(crate) fn in_groups(&self) -> &[u32] {
+        &self.in_groups
+    }
+
+    /// What it has not read in the conversations whose members never change, where that is known.
+    pub(crate) fn direct_unread(&self) -> Option<u64> {
+        self.direct_unread
+    }
+
+    /// Keeps what it has not read in the conversations whose members never change.
+    pub(crate) fn keep_direct_unread(&mut self, count: u64) {
+        self.direct_unread = Some(count);
+    }
+
+    /// What it has not read in one of the conversations whose members never change has changed.
+    pub(crate) fn change_direct_unread(&mut self, before: u64, after: u64) {
+        if let Some(count) = &mut self.direct_unread {
+            *count = (*count + after).saturating_sub(before);
+        }
+    }
+
+    /// Notes what was given up of a conversation.
+    pub(crate) fn drop_span(&mut self, conversation: u32, first: u64, last: u64) {
+        /// Each is told for itself; of more than these, those that nobody came for are not.
+        const DROPPED_MAX: usize = 64;
+        if self.dropped.len() == DROPPED_MAX {
+            self.dropped.remove(0);
+        }
+        self.dropped.push((conversation, first, last));
+    }
+
     /// Forgets a conversation.
     pub(crate) fn forget(&mut self, conversation: u32) {
+        self.dropped.retain(|(dropped, ..)| *dropped != conversation);
+        if let Ok(at) = self.in_groups.binary_search(&conversation) {
+            self.in_groups.remove(at);
+        }
         if let Ok(at) = self.conversations.binary_search(&conversation) {
             self.conversations.remove(at);
         }
@@ -189,6 +268,16 @@ impl Peers {
         self.slots.len()
     }
 
+    /// The permanent number that the next peer gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Gives no permanent number before this one.
+    pub(crate) fn number_from(&mut self, number: u64) {
+        self.next_number = self.next_number.max(number);
+    }
+
     /// A peer that may be gone.
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Peer> {
         self.slots.get_mut(slot)
@@ -216,6 +305,25 @@ impl Peers {
             self.by_id.remove(id.as_str(), |slot| self.slots[slot].id.as_str());
             self.slots.remove(slot);
         }
+    }
+
+    /// Lets go of those among `places_max` places from `from` on of whom nothing remains, each with what it was; says where
+    /// to go on, which is the beginning once all were looked at.
+    pub(crate) fn forget_spent(&mut self, from: u32, places_max: u32, limit: Timestamp) -> (Vec<Peer>, u32) {
+        let end = u32::try_from(self.slots.places()).unwrap_or(u32::MAX);
+        let to = from.saturating_add(places_max).min(end);
+        // The newest number stays taken, so that no number is ever given again.
+        let newest = self.next_number - 1;
+        let is_spent = |peer: &Peer| peer.number != 0 && peer.number != newest && peer.is_spent(limit);
+        let spent: Vec<u32> = (from..to).filter(|slot| self.slots.get(*slot).is_some_and(is_spent)).collect();
+        let gone = spent.into_iter().filter_map(|slot| {
+            let (id, number) = (self.slots[slot].id.clone(), self.slots[slot].number);
+            self.by_id.remove(id.as_str(), |slot| self.slots[slot].id.as_str());
+            self.by_number.remove(&number);
+            self.slots.remove(slot)
+        });
+        let gone = gone.collect();
+        (gone, if to == end { 0 } else { to })
     }
 
     /// Gives a peer its permanent number, where it has none; true where it was given now.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::id::MessageId;
+use crate::conversation::ConversationInfo;
+use crate::id::{ConversationId, MessageId};
 use crate::log;
-use crate::log::{Found, Limits, LogReader, LogView, Missed, Part, Reader};
+use crate::log::{Found, Limits, LogReader, LogView, Missed, Overlay, Part, Reader};
 use crate::message::Message;
 use crate::output::SessionRef;
 use crate::page::{Bound, Order, Page};
@@ -17,10 +18,10 @@ use crate::rows::index::{ENTRY, IndexRow};
 use crate::rows::nonce::NonceRow;
 use crate::rows::token::TokenRow;
 use crate::rows::{self, Row, keys};
-use crate::runs::Runs;
 use crate::state::actor::Actor;
 use crate::store::{Direction, Store, StoreError};
 use crate::time::Timestamp;
+use crate::update::Unread;
 
 /// What is to be read.
 #[derive(Debug)]
@@ -37,6 +38,16 @@ pub(crate) enum Plan {
     Scope { actor: Actor, scope: Scope },
     /// Chunks that retention removes.
     Trim { view: LogView, keep_from: u64, cutoff: Option<Timestamp>, all: bool },
+    /// Nothing: the next step of gathering what waits for a session.
+    Gather { session: SessionRef, head: u64, after: Option<u32>, parts: Vec<Part> },
+    /// Nothing: the next step of telling a session what it will not get.
+    Tell { session: SessionRef, head: u64, missed: Missed, parts: Vec<Part> },
+    /// Nothing: the next step of listing a peer's conversations.
+    List { actor: Actor, after: Option<u32>, listed: BTreeMap<ConversationId, ConversationInfo> },
+    /// Nothing: the next step of listing what a peer has not read.
+    ListUnread { actor: Actor, after: Option<u32>, listed: BTreeMap<ConversationId, Unread> },
+    /// How many numbers do not count as unread for a member, after `after` up to the last of the view.
+    Recount { view: LogView, who: Reader, spans: Vec<(u64, u64)>, after: u64, summed: u64 },
     /// Old tokens, nonces and index rows.
     Expire { now: Timestamp, tokens_before: Timestamp, index_before: Option<Timestamp> },
 }
@@ -49,7 +60,12 @@ pub(crate) enum Outcome {
     Scope(Vec<(u64, Found)>, bool),
     Number(Option<u64>),
     Keys { keys: Vec<Vec<u8>>, first_kept: u64 },
+    Count(u64),
+    Nothing,
 }
+
+/// Conversations of a peer that are looked at in one step.
+pub(crate) const WALK: usize = 512;
 
 impl Plan {
     pub(crate) fn read(&self, reader: &mut LogReader<'_>, store: &dyn Store) -> Result<Outcome, StoreError> {
@@ -68,6 +84,12 @@ impl Plan {
                 let (keys, first_kept) = log::old_chunks(store, view, *keep_from, *cutoff, *all)?;
                 Ok(Outcome::Keys { keys, first_kept })
             }
+            Self::Gather { .. } | Self::Tell { .. } | Self::List { .. } | Self::ListUnread { .. } => {
+                Ok(Outcome::Nothing)
+            }
+            Self::Recount { view, who, spans, after, .. } => {
+                log::count_uncounted(reader, view, who, spans, *after).map(Outcome::Count)
+            }
             Self::Expire { now, tokens_before, index_before } => {
                 let keys = old_rows(store, *now, *tokens_before, *index_before)?;
                 Ok(Outcome::Keys { keys, first_kept: 0 })
@@ -78,7 +100,10 @@ impl Plan {
     /// After which position memory must keep messages until the read is done.
     fn pins(&self) -> Option<u64> {
         match self {
-            Self::Backlog { head, .. } | Self::Lag { head, .. } => Some(*head),
+            Self::Backlog { head, .. }
+            | Self::Lag { head, .. }
+            | Self::Gather { head, .. }
+            | Self::Tell { head, .. } => Some(*head),
             _ => None,
         }
     }
@@ -92,11 +117,39 @@ pub(crate) struct Reads {
     pub(crate) pins: BTreeMap<u64, u32>,
     /// Conversations whose memory holds more than the store needs.
     pub(crate) kept: BTreeSet<u32>,
+    /// Where messages were accepted while reads were under way, with their positions, oldest first.
+    arrivals: VecDeque<(u64, u32)>,
 }
 
 impl Reads {
     /// Reads that may wait: one for each session and then some.
     pub(crate) const MAX: usize = 100_000;
+
+    /// A message was accepted.
+    pub(crate) fn note_arrival(&mut self, position: u64, conversation: u32) {
+        if !self.pins.is_empty() {
+            self.arrivals.push_back((position, conversation));
+        }
+    }
+
+    /// The conversations in which a message was accepted after `head`, at which a read was planned; sorted. `None` where
+    /// there were more messages than `max`.
+    pub(crate) fn arrivals_after(&self, head: u64, max: usize) -> Option<Vec<u32>> {
+        let from = self.arrivals.partition_point(|(position, _)| *position <= head);
+        if self.arrivals.len() - from > max {
+            return None;
+        }
+        let mut conversations: Vec<u32> = self.arrivals.range(from..).map(|(_, slot)| *slot).collect();
+        conversations.sort_unstable();
+        conversations.dedup();
+        Some(conversations)
+    }
+
+    /// Lets go of arrivals that no read under way can want.
+    pub(crate) fn trim_arrivals(&mut self) {
+        let pinned = self.pinned();
+        while self.arrivals.pop_front_if(|(position, _)| *position <= pinned).is_some() {}
+    }
 
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -298,7 +351,7 @@ impl LogView {
             durable: number,
             tail: Vec::new(),
             last: number,
-            deleted: Runs::default(),
+            overlay: Overlay::unknown(),
         }
     }
 }

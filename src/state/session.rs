@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::id::{DeviceId, MessageId, SessionId, Tag};
 use crate::output::SessionRef;
+use crate::request::Origin;
 use crate::slots::Slots;
 use crate::state::notices::Notices;
 use crate::time::Timestamp;
@@ -46,13 +47,15 @@ pub(crate) struct Session {
     pub(crate) opened_at: u64,
     /// Until this commit is durable, its `opened` is not released, and nothing overtakes it.
     pub(crate) opened_with: u64,
-    /// Peers that it watches, sorted.
+    /// The names that it watches, by their places, sorted.
     pub(crate) watched: Vec<u32>,
     /// The room it is in.
     pub(crate) room: Option<u32>,
     pub(crate) super_peer: bool,
     /// The hash of the token that resumes it.
     pub(crate) token: u128,
+    /// For whom it is counted what it has staged: its connection, or its peer.
+    pub(crate) payer: u64,
     pub(crate) rare: Box<Rare>,
 }
 
@@ -62,6 +65,8 @@ pub(crate) struct Rare {
     pub(crate) device: Option<DeviceId>,
     pub(crate) tag: Option<Tag>,
     pub(crate) source_ip: Option<IpAddr>,
+    /// Whom its use counts for beside its peer.
+    pub(crate) origin: Option<Origin>,
     /// Which key signed its open.
     pub(crate) key: Option<crate::signature::KeyId>,
     /// What it was given from the log: the acknowledgements of these cannot be looked up among recent messages.
@@ -89,13 +94,14 @@ impl Session {
             room: None,
             super_peer: false,
             token: 0,
+            payer: 0,
             rare: Box::default(),
         }
     }
 
-    /// Whether it watches a peer.
-    pub(crate) fn is_watching(&self, peer: u32) -> bool {
-        self.watched.binary_search(&peer).is_ok()
+    /// Whether it watches the name in this place.
+    pub(crate) fn is_watching(&self, watched: u32) -> bool {
+        self.watched.binary_search(&watched).is_ok()
     }
 }
 
@@ -207,6 +213,11 @@ impl Sessions {
     /// How many sessions are open.
     pub(crate) fn open(&self) -> usize {
         self.open
+    }
+
+    /// A room is gone: no session is in it any more, nor will be after its pause.
+    pub(crate) fn forget_room(&mut self, room: u32) {
+        self.slots.iter_mut().filter(|session| session.room == Some(room)).for_each(|session| session.room = None);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {

@@ -10,6 +10,7 @@ mod frames;
 mod hooks;
 mod hub;
 mod rows;
+mod shares;
 mod signed;
 mod sizes;
 mod stored;

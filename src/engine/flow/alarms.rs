@@ -19,6 +19,12 @@ pub struct Metrics {
     pub sessions: usize,
     /// Open sessions.
     pub open_sessions: usize,
+    /// Paused sessions.
+    pub paused_sessions: usize,
+    /// Names that somebody watches.
+    pub watched: usize,
+    /// Peers and connections of whom it is counted what they lately made.
+    pub shares: usize,
     /// Conversations in memory.
     pub conversations: usize,
     /// Messages accepted since the start.
@@ -44,6 +50,9 @@ impl Engine {
             peers: self.peers.len(),
             sessions: self.sessions.len(),
             open_sessions: self.sessions.open(),
+            paused_sessions: self.pauses.len(),
+            watched: self.watches.len(),
+            shares: self.shares.len(),
             conversations: self.conversations.len(),
             messages: self.alarms.messages,
             refused: self.alarms.total_refused,
@@ -52,6 +61,13 @@ impl Engine {
             staged_bytes: self.gate.staged_bytes(),
             outputs: self.gate.outputs(),
         }
+    }
+
+    /// How often any call looked at a conversation since the start, for tests that hold what a call costs.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn conversation_visits(&self) -> u64 {
+        self.conversations.visits()
     }
 
     /// Compares a minute's counts with their thresholds.

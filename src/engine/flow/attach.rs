@@ -6,7 +6,7 @@ use crate::hooks::{Answer, Login, Question, Resolution, SignIn};
 use crate::id::{SessionId, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::KeyId;
-use crate::state::actor::Actor;
+use crate::state::actor::{Actor, Payer};
 use crate::state::parked::Command;
 use crate::state::session::{Session, State};
 
@@ -46,11 +46,14 @@ impl Engine {
     /// Holds an open whose hook answers later.
     fn park_open(&mut self, open: Open, ticket: Ticket) -> Result<(SessionId, Ticket), Error> {
         self.may_park()?;
+        self.count_newcomer(&open);
         let peer = self.peers.intern(&open.peer);
         let slot = self.sessions.insert(Session::new(peer));
         self.peers[peer].pinned += 1;
         let session = self.sessions.id(slot);
-        let actor = Actor { peer, session: Some(self.sessions.reference(slot)), ticket, by_hook: false };
+        let payer = Payer::client(open.origin);
+        let reference = self.sessions.reference(slot);
+        let actor = Actor { peer, session: Some(reference), ticket, payer, by_hook: false };
         self.park(ticket, Command::Open { actor, open });
         Ok((session, ticket))
     }

@@ -6,10 +6,10 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::SessionId;
-use crate::log::{Cut, Found, Limits, LogReader, Missed, Part, backlog};
+use crate::log::{Cut, Found, Limits, LogReader, LogView, Missed, Part, backlog};
 use crate::message::Message;
 use crate::output::{Class, Output, SessionRef};
-use crate::state::reads::Plan;
+use crate::state::reads::{Plan, WALK};
 use crate::state::session::Flow;
 use crate::store::memory::MemoryStore;
 use crate::time::Timestamp;
@@ -17,6 +17,12 @@ use crate::update::{Gap, GapCause, Update};
 
 /// Messages that a session was given from the log and has not acknowledged, at most: beyond, they come again.
 const GIVEN_MAX: usize = 1_024;
+
+/// The log that was read in this place; `parts` are in the order of their places.
+fn view_of(parts: &[Part], slot: u32) -> Option<&LogView> {
+    let at = parts.partition_point(|part| part.view.slot < slot);
+    parts.get(at).map(|part| &part.view).filter(|view| view.slot == slot)
+}
 
 impl Engine {
     /// The host's outbox for a session had no room for a [`Class::Logged`] or [`Class::Page`] update: from its `position` on
@@ -58,19 +64,29 @@ impl Engine {
     /// Starts the catch-up of a session that has just opened; where nothing waits, or memory has it, at once.
     pub(crate) fn begin_backlog(&mut self, slot: u32) {
         let (peer, session) = (self.sessions[slot].peer, self.sessions.reference(slot));
-        let parts = self.parts(peer, slot, None);
         let head = self.position;
+        if self.peers[peer].conversations.len() > WALK {
+            // Not in the call that opens: the first step comes as the others do.
+            self.reads.plan(Plan::Gather { session, head, after: None, parts: Vec::new() });
+        } else {
+            let parts = self.parts(peer, slot, None);
+            self.read_backlog(session, head, parts);
+        }
+    }
+
+    /// Reads what waits for a session in these logs.
+    pub(crate) fn read_backlog(&mut self, session: SessionRef, head: u64, parts: Vec<Part>) {
+        let who = self.reader(self.sessions[session.slot].peer);
         let limits = Limits {
             max: self.config.offline_messages_max,
             cutoff: self.deletion_before(self.config.offline_after),
             reads_cuts: self.narrows,
         };
-        let who = self.reader(peer);
         if parts.iter().all(|part| part.from > part.view.durable) {
             // Nothing of it is in the store: an empty one will do.
             let nothing = MemoryStore::new();
             let found = backlog(&mut LogReader::new(&nothing), &who, &parts, limits);
-            self.give_backlog(session, head, found.unwrap_or_default());
+            self.give_backlog(session, head, found.unwrap_or_default(), parts);
         } else {
             self.reads.plan(Plan::Backlog { session, head, who, parts, limits });
         }
@@ -79,10 +95,22 @@ impl Engine {
     /// What a session has not received, log by log: since its device's cursors, or for a lagging one everything from
     /// `position` on, of which it is given what it has not acknowledged before it opened.
     fn parts(&self, peer: u32, slot: u32, position: Option<u64>) -> Vec<Part> {
-        let held = &self.peers[peer];
-        let device = held.device(self.sessions[slot].rare.device.as_ref());
         let mut parts = Vec::new();
-        for &conversation in &held.conversations {
+        self.parts_in(peer, slot, position, &self.peers[peer].conversations, &mut parts);
+        parts
+    }
+
+    /// The same of some of its conversations.
+    pub(crate) fn parts_in(
+        &self,
+        peer: u32,
+        slot: u32,
+        position: Option<u64>,
+        conversations: &[u32],
+        parts: &mut Vec<Part>,
+    ) {
+        let device = self.peers[peer].device(self.sessions[slot].rare.device.as_ref());
+        for &conversation in conversations {
             let Some(member) = self.conversations[conversation].members.get(&peer) else { continue };
             let log = &self.conversations[conversation];
             if log.last_position < position.unwrap_or_default() {
@@ -100,25 +128,62 @@ impl Engine {
                 }
             }
         }
-        parts
     }
 
-    /// Gives a session its offline queue: what was cut off first, then the messages, then it is live.
-    pub(crate) fn give_backlog(&mut self, session: SessionRef, head: u64, mut missed: Missed) {
+    /// Gives a session its offline queue: what was cut off first, a bounded number in each step, then the messages, then it is
+    /// live. `parts` are in the order of their places.
+    pub(crate) fn give_backlog(&mut self, session: SessionRef, head: u64, mut missed: Missed, parts: Vec<Part>) {
         if !self.is_reading(session) {
             return;
         }
-        let newer = self.newer_than(session.slot, head);
-        missed
-            .messages
-            .extend(newer.into_iter().filter(|(slot, found)| !self.has_received(session.slot, *slot, found)));
+        if missed.cuts.len() > WALK {
+            let later = missed.cuts.split_off(WALK);
+            let cuts = std::mem::replace(&mut missed.cuts, later);
+            self.give_cuts_of(session, cuts, &parts);
+            self.reads.plan(Plan::Tell { session, head, missed, parts });
+            return;
+        }
+        missed.messages.retain(|(slot, _)| !self.has_ended_since(&parts, *slot));
+        // Gathered in steps, some logs were looked at when newer messages were there already.
+        let is_seen =
+            |slot: u32, number: u64| view_of(&parts, slot).is_some_and(|view| number <= view.last && self.is_of(view));
+        let newer = self
+            .newer_than(session.slot, head)
+            .into_iter()
+            .filter(|(slot, found)| !is_seen(*slot, found.number()) && !self.has_received(session.slot, *slot, found));
+        missed.messages.extend(newer);
         let over = missed.messages.len().saturating_sub(self.config.offline_messages_max);
         for (slot, found) in missed.messages.drain(..over) {
             missed.cuts.push(Cut { slot, from: found.number(), to: found.number(), count: 1, cause: GapCause::Limit });
         }
-        self.give_cuts(session, missed.cuts);
+        missed.cuts.extend(self.dropped_spans(session.slot));
+        self.give_cuts_of(session, missed.cuts, &parts);
         self.give_messages(session, missed.messages);
         self.go_live(session);
+    }
+
+    fn give_cuts_of(&mut self, session: SessionRef, mut cuts: Vec<Cut>, parts: &[Part]) {
+        cuts.retain(|cut| !self.has_ended_since(parts, cut.slot));
+        self.give_cuts(session, cuts);
+    }
+
+    /// Whether the conversation that was read in this place has ended since.
+    fn has_ended_since(&self, parts: &[Part], slot: u32) -> bool {
+        view_of(parts, slot).is_some_and(|view| !self.is_of(view))
+    }
+
+    /// What a session's device did not receive of memberships that were given up.
+    fn dropped_spans(&self, session: u32) -> Vec<Cut> {
+        let peer = self.sessions[session].peer;
+        let device = self.peers[peer].device(self.sessions[session].rare.device.as_ref());
+        let dropped = self.peers[peer].dropped.iter();
+        let cuts = dropped.filter_map(|(slot, first, last)| {
+            let cursor = self.cursor(peer, device, *slot);
+            let from = (*first).max(cursor.received + 1);
+            let count = if from > *last { 0 } else { last + 1 - from - cursor.beyond.count(from, *last) };
+            (count > 0).then_some(Cut { slot: *slot, from, to: *last, count, cause: GapCause::Limit })
+        });
+        cuts.collect()
     }
 
     /// Gives a lagging session the next of what it missed; it is live where that was all.
@@ -144,7 +209,7 @@ impl Engine {
         }
     }
 
-    fn is_reading(&self, session: SessionRef) -> bool {
+    pub(crate) fn is_reading(&self, session: SessionRef) -> bool {
         let held = self.sessions.get(session.slot);
         held.is_some_and(|held| held.generation == session.generation && held.flow == Flow::Reading)
             && self.sessions.find(self.sessions.id(session.slot)).is_some()
@@ -176,8 +241,11 @@ impl Engine {
         let peer = self.sessions[slot].peer;
         let who = self.reader(peer);
         let mut newer = Vec::new();
-        for &conversation in &self.peers[peer].conversations {
-            let log = &self.conversations[conversation];
+        // Where more arrived than the peer has conversations, these are the fewer to look at.
+        let all = &self.peers[peer].conversations;
+        let arrived = self.reads.arrivals_after(head, all.len().max(WALK));
+        for &conversation in arrived.as_ref().unwrap_or(all) {
+            let Some(log) = self.conversations.get(conversation) else { continue };
             let Some(member) = log.members.get(&peer).filter(|_| log.last_position > head) else { continue };
             let ranges: Vec<_> = member.ranges(log.last_number).collect();
             for message in log.tail.iter().rev().take_while(|message| message.position > head) {
@@ -281,7 +349,20 @@ impl Engine {
             Plan::History { actor, .. } | Plan::Scope { actor, .. } | Plan::Find { actor, .. } => {
                 self.reply_now(actor, Err(Error::Internal))
             }
-            Plan::Backlog { .. } | Plan::Lag { .. } | Plan::Trim { .. } | Plan::Expire { .. } => {}
+            Plan::Recount { view, who, after, summed, .. } => self.recounted(&view, &who, after, summed, None),
+            Plan::Gather { session, .. } | Plan::Tell { session, .. } if self.is_reading(session) => {
+                self.close_failed(session.slot, Error::Internal)
+            }
+            Plan::List { actor, .. } | Plan::ListUnread { actor, .. } => {
+                self.reply_now(actor, Err(Error::Internal));
+                self.unpin(actor.peer);
+            }
+            Plan::Gather { .. }
+            | Plan::Tell { .. }
+            | Plan::Backlog { .. }
+            | Plan::Lag { .. }
+            | Plan::Trim { .. }
+            | Plan::Expire { .. } => {}
         }
     }
 }

@@ -79,6 +79,7 @@ impl Engine {
             Ok(()) => {
                 self.gate.done(&committed.staged);
                 self.settle(&committed.staged);
+                self.held.settle(committed.staged.number);
                 if std::mem::take(&mut self.store_failed) {
                     self.tell(Event::StoreRecovered);
                 }
@@ -90,6 +91,7 @@ impl Engine {
                 }
             }
         }
+        self.release_held();
     }
 
     /// What a commit made durable need not stay in memory, unless a read under way may want it.
@@ -106,6 +108,11 @@ impl Engine {
             }
         }
         self.index.settle(staged.number);
+        while let Some((_, conversation, number)) = self.deleted.pop_front_if(|(at, _, _)| *at <= staged.number) {
+            if let Some(slot) = self.conversations.by_number(conversation) {
+                self.conversations[slot].overlay.settle(number);
+            }
+        }
         let gate = &self.gate;
         while self.gated.pop_front_if(|gated| gate.is_durable(gated.commit)).is_some() {}
     }
@@ -146,6 +153,10 @@ impl Engine {
     /// Stages cursors that moved, a bounded number at a time, and the index of what was accepted. Once all that had moved
     /// when the round began are staged, so is the position up to which nothing needs to be read back after a crash.
     pub(crate) fn write_cursors(&mut self) {
+        if self.is_staged_full() {
+            self.timers.set(Timer::Cursors, self.now + Duration::from_secs(1));
+            return;
+        }
         if self.round.is_empty() {
             self.write_index();
             self.round = std::mem::take(&mut self.dirty);
@@ -170,6 +181,11 @@ impl Engine {
     fn write_round(&mut self, peers_max: usize) {
         let from = self.round.len().saturating_sub(peers_max);
         for peer in self.round.split_off(from) {
+            // All at the end, however much it is; else what finds no room waits for the next step.
+            if peers_max < usize::MAX && self.is_staged_full() {
+                self.round.push(peer);
+                continue;
+            }
             self.write_peer(peer);
             self.gate.end_operation();
         }

@@ -1,6 +1,7 @@
 //! Requests come in, outputs go out, and time passes: what calls the verbs.
 
 use crate::engine::Engine;
+use crate::engine::flow::hold::makes_room;
 use crate::error::Error;
 use crate::event::Event;
 use crate::id::{SessionId, Ticket};
@@ -20,7 +21,20 @@ impl Engine {
     pub fn request(&mut self, session: SessionId, request: Request, now: Timestamp) -> Result<Ticket, Error> {
         self.advance(now);
         let actor = self.actor(session)?;
+        if !makes_room(&request)
+            && let Err(error) = self.may_answer()
+        {
+            self.end_request(true);
+            return Err(error);
+        }
+        if self.must_wait(actor, &request) {
+            let held = self.hold_request(actor, request);
+            self.end_request(held.is_err());
+            return held;
+        }
+        let staged = self.gate.staged_bytes();
         let done = self.perform(actor, request);
+        self.count_staged(actor, staged);
         self.end_request(done.is_err());
         done.map(|()| actor.ticket)
     }
@@ -135,6 +149,7 @@ impl Engine {
                 self.gate.emit_now(Self::answer(gated.actor, Err(Error::MayBeStored)));
             }
         }
+        self.expire_held();
         if let Some(next) = self.gated.front() {
             self.timers.set(Timer::Gated, next.until);
         }

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use crate::conversation::ConversationKind;
 use crate::engine::Engine;
 use crate::log::LogView;
 use crate::rows::conversation::ConversationRow;
+use crate::rows::device::DeviceRow;
+use crate::rows::member::MemberRow;
 use crate::rows::meta;
+use crate::rows::peer::PeerRow;
+use crate::rows::reads::ReadsRow;
+use crate::state::peer::Peer;
 use crate::state::reads::{Plan, STEP};
 use crate::time::Timestamp;
 use crate::timers::Timer;
@@ -42,12 +48,16 @@ impl Engine {
             more |= self.drop_given_up(STEP);
             more |= self.nonces.expire(now, STEP) == STEP;
             more |= self.sweep_former();
-            more |= self.plan_trims();
-            self.reads.plan(Plan::Expire {
-                now,
-                tokens_before: limit,
-                index_before: self.config.retention_age.map(|age| now - age),
-            });
+            // While the store takes nothing, the same rows would be staged for removal again and again.
+            if !self.store_failed && !self.is_staged_full() {
+                self.sweep_peers();
+                more |= self.plan_trims();
+                self.reads.plan(Plan::Expire {
+                    now,
+                    tokens_before: limit,
+                    index_before: self.config.retention_age.map(|age| now - age),
+                });
+            }
         }
         self.timers.set(Timer::Sweep, self.now + if more { SWEEP_AGAIN } else { SWEEP_EVERY });
     }
@@ -76,6 +86,28 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Forgets peers of whom nothing remains, in the store too: a few places of the table at a time.
+    fn sweep_peers(&mut self) {
+        let limit = self.now - self.config.device_after;
+        let (gone, next) = self.peers.forget_spent(self.peers_next, STEP as u32, limit);
+        self.peers_next = next;
+        for peer in gone {
+            self.erase_peer(&peer);
+            self.gate.end_operation();
+        }
+    }
+
+    /// Stages the removal of a peer's rows.
+    fn erase_peer(&mut self, peer: &Peer) {
+        self.gate.delete(PeerRow::key(peer.number));
+        (0..peer.read_pages).for_each(|page| self.gate.delete(ReadsRow::key(peer.number, page)));
+        for (at, device) in (0..).zip(&peer.devices) {
+            (0..device.pages).for_each(|page| self.gate.delete(DeviceRow::key(peer.number, at, page)));
+        }
+        let next = self.peers.next_number();
+        self.gate.put(meta::NEXT_PEER.key(), meta::NEXT_PEER.seal(&next));
     }
 
     /// Plans the trimming of some logs; true where there are more to look at.
@@ -118,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// A temporary conversation is over: it goes, and its messages with it.
+    /// A conversation is over: it goes, and its messages with it.
     pub(crate) fn conversation_expired(&mut self, slot: u32) {
         let expired = self.conversations.get(slot).and_then(|conversation| conversation.expires_at);
         let Some(at) = expired else { return };
@@ -126,6 +158,7 @@ impl Engine {
             self.wake_at_end(slot, at);
             return;
         }
+        self.lapse(slot);
         // Its messages go with it, and nothing is deleted by age while the time is in doubt.
         if self.time_in_doubt {
             self.timers.set(Timer::Temporary(slot), self.now + SWEEP_EVERY);
@@ -138,11 +171,22 @@ impl Engine {
         }
         let members: Vec<u32> = self.conversations[slot].members.keys().copied().collect();
         for peer in members {
+            if self.conversations[slot].kind == ConversationKind::Group {
+                if self.conversations[slot].has_member(peer) {
+                    self.peers[peer].groups = self.peers[peer].groups.saturating_sub(1);
+                }
+                self.gate.delete(MemberRow::key(self.conversations[slot].number, self.peers[peer].number));
+            }
             self.peers[peer].forget(slot);
             self.peers[peer].dirty = true;
             self.mark_dirty(peer);
         }
+        self.sessions.forget_room(slot);
         let Some(conversation) = self.conversations.remove(slot) else { return };
+        self.shares.lost_room(conversation.number);
+        if let Some(creator) = conversation.creator {
+            self.peers[creator].made = self.peers[creator].made.saturating_sub(1);
+        }
         self.gate.delete(ConversationRow::key(conversation.number));
         let next = self.conversations.next_number();
         self.gate.put(meta::NEXT_CONVERSATION.key(), meta::NEXT_CONVERSATION.seal(&next));

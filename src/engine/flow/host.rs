@@ -1,5 +1,7 @@
 //! What the host does itself, without a session.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::Event;
@@ -12,6 +14,7 @@ use crate::signature::{KeyError, Keys, Verifier};
 use crate::state::actor::Actor;
 use crate::state::session::State;
 use crate::time::Timestamp;
+use crate::timers::Timer;
 
 impl Engine {
     /// Sends in the name of any peer, which needs no session and watches nobody. Answered by
@@ -43,7 +46,9 @@ impl Engine {
             return Err(Error::Closed);
         }
         self.check_ids(std::slice::from_ref(peer))?;
-        self.check_new_peers(std::slice::from_ref(peer))?;
+        if self.peers.find(peer).is_none() {
+            self.check_peers_max(1)?;
+        }
         let slot = self.peers.intern(peer);
         let actor = self.host_actor(slot);
         let done = act(self, actor);
@@ -120,13 +125,33 @@ impl Engine {
         if !(conversation.first_number..=conversation.last_number).contains(&number) || conversation.lost.has(number) {
             return Err(Error::MessageNotFound);
         }
-        conversation.deleted.add(number, number);
+        conversation.overlay.delete(number);
         let permanent = conversation.number;
         if let Some(message) = conversation.tail.iter_mut().find(|message| message.number == Some(number)) {
             let content = Content::Text(String::new());
             *message = std::sync::Arc::new(Message { deleted: true, content, ..(**message).clone() });
         }
         self.put_row(DeletionRow::key(permanent, number), &DeletionRow::new());
+        self.deleted.push_back((self.gate.newest(), permanent, number));
+        self.gate.end_operation();
+        Ok(())
+    }
+
+    /// Ends a conversation of any kind: it goes, and its messages with it, as soon as what is staged of it is durable. Members
+    /// keep what they received. A room counts no more for whoever made it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTarget`] for an unknown conversation, and what refuses writes.
+    pub fn end_conversation(&mut self, id: &ConversationId, now: Timestamp) -> Result<(), Error> {
+        self.advance(now);
+        self.may_stage()?;
+        let slot = self.conversations.find(id).ok_or(Error::no_target())?;
+        // It takes nothing from here on: its end was a moment ago.
+        let end = self.host_time.shown() - Duration::from_millis(1);
+        let conversation = &mut self.conversations[slot];
+        conversation.expires_at = Some(conversation.expires_at.map_or(end, |at| at.min(end)));
+        self.timers.set(Timer::Temporary(slot), self.now);
+        self.write_conversation(slot);
         self.gate.end_operation();
         Ok(())
     }
@@ -168,6 +193,7 @@ impl Engine {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.end_held();
         let open: Vec<u32> =
             self.sessions.iter().filter(|(_, s)| s.state == State::Open).map(|(slot, _)| slot).collect();
         for slot in open {

@@ -95,11 +95,13 @@ impl Engine {
     }
 
     fn load_peers(&mut self) -> Result<(), StoreError> {
+        self.peers.number_from(meta::NEXT_PEER.read(&*self.store)?.unwrap_or_default());
         self.each_row(PeerRow::LETTER, |engine, key, row| {
             let row: PeerRow<'_> = rows::open(key, row)?;
             let id = PeerId::with_max(row.id, usize::MAX).map_err(|_| RecordError::Malformed)?;
             let slot = engine.peers.restore(&id, keys::number(key, 0));
             engine.peers[slot].logged_out = row.logged_out;
+            engine.peers[slot].wrote = row.wrote();
             Ok(())
         })
     }
@@ -119,7 +121,11 @@ impl Engine {
                 names.sort_unstable();
                 conversation.names = Some(names.into());
             }
+            if let Some(creator) = conversation.creator {
+                engine.peers[creator].made += 1;
+            }
             let slot = engine.conversations.insert(conversation);
+            engine.count_stored_room(slot);
             members.into_iter().for_each(|peer| engine.peers[peer].enter(slot));
             Ok(())
         })
@@ -144,7 +150,7 @@ impl Engine {
             }
             engine.conversations[slot].members.insert(peer, member);
             engine.conversations.note_set(slot);
-            engine.peers[peer].enter(slot);
+            engine.peers[peer].enter_group(slot);
             Ok(())
         })
     }
@@ -157,9 +163,7 @@ impl Engine {
             for (conversation, cursor) in cursors::read(&row.cursors) {
                 let slot = engine.conversations.by_number(conversation);
                 if let Some(member) = slot.and_then(|slot| engine.conversations[slot].members.get_mut(&peer)) {
-                    member.read = cursor.received;
-                    cursor.beyond.iter().for_each(|run| member.uncounted.add(run.0, run.1));
-                    member.skip_absences();
+                    member.restore_reads(&cursor);
                 }
             }
             Ok(())
@@ -261,6 +265,7 @@ impl Engine {
     /// Counts a message that came after the rows; its token, where it has one.
     fn replay_message(&mut self, slot: u32, stored: &Stored) -> Option<(u32, RetryToken, Sent)> {
         let sender = self.peers.by_number(stored.from)?;
+        self.peers[sender].wrote = true;
         let device = stored.device.as_ref().and_then(|device| DeviceId::new(device).ok());
         let narrowed = self.named(slot, stored.number, &stored.to);
         self.count_message(slot, stored.number, sender, device.as_ref(), narrowed.as_deref());
@@ -322,8 +327,7 @@ impl Engine {
     fn load_deletions(&mut self) -> Result<(), StoreError> {
         self.each_row(DeletionRow::LETTER, |engine, key, _| {
             if let Some(slot) = engine.conversations.by_number(keys::number(key, 0)) {
-                let number = keys::number(key, 1);
-                engine.conversations[slot].deleted.add(number, number);
+                engine.conversations[slot].overlay.is_in_store();
             }
             Ok(())
         })

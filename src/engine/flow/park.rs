@@ -23,7 +23,7 @@ impl Engine {
         if !hook.takes(&resolution) {
             return Err(Error::WrongAnswer);
         }
-        let command = self.parked.commands.remove(&ticket).ok_or(Error::no_target())?;
+        let command = self.parked.take(ticket).ok_or(Error::no_target())?;
         self.timers.cancel(Timer::Hook(ticket.0));
         self.go_on(ticket, command, resolution);
         self.gate.end_operation();
@@ -33,7 +33,7 @@ impl Engine {
 
     /// A deferred hook has not answered in time: the default flow goes on.
     pub(crate) fn hook_expired(&mut self, ticket: Ticket) {
-        let Some(command) = self.parked.commands.remove(&ticket) else { return };
+        let Some(command) = self.parked.take(ticket) else { return };
         let fails = matches!(command, Command::Send { .. }) && self.config.hooks_fail_closed;
         self.tell_fault(command.hook(), HookFault::Expired);
         let resolution =
@@ -115,7 +115,7 @@ impl Engine {
             _ => None,
         });
         if let Some(ticket) = ticket {
-            self.parked.commands.remove(&ticket);
+            self.parked.take(ticket);
             self.timers.cancel(Timer::Hook(ticket.0));
         }
         if let Some(held) = self.sessions.remove(slot) {

@@ -73,10 +73,10 @@ impl Engine {
             self.tell(Event::StoreCallFailed { call: "read", error: error.clone() });
         }
         match (plan, result) {
-            (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
-                self.forget_ended(&parts, &mut missed);
-                self.give_backlog(session, head, missed);
+            (Plan::Backlog { session, head, parts, .. }, Ok(Outcome::Missed(missed))) => {
+                self.give_backlog(session, head, missed, parts);
             }
+            (Plan::Tell { session, head, missed, parts }, Ok(_)) => self.give_backlog(session, head, missed, parts),
             (Plan::Lag { session, head, max, parts, .. }, Ok(Outcome::Missed(mut missed))) => {
                 self.forget_ended(&parts, &mut missed);
                 self.give_missed(session, head, max, missed);
@@ -95,8 +95,15 @@ impl Engine {
                 self.trim(view.slot, view.conversation, all, keys, first_kept);
             }
             (Plan::Expire { .. }, Ok(Outcome::Keys { keys, .. })) => self.drop_rows(keys),
+            (Plan::Gather { session, head, after, parts }, Ok(_)) => self.gather_on(session, head, after, parts),
+            (Plan::List { actor, after, listed }, Ok(_)) => self.list_on(actor, after, listed),
+            (Plan::ListUnread { actor, after, listed }, Ok(_)) => self.list_unread_on(actor, after, listed),
+            (Plan::Recount { view, who, after, summed, .. }, Ok(Outcome::Count(count))) => {
+                self.recounted(&view, &who, after, summed, Some(count));
+            }
             (plan, _) => self.read_failed(plan),
         }
+        self.reads.trim_arrivals();
         if self.reads.pins.is_empty() {
             self.trim_kept();
         }

@@ -12,10 +12,7 @@ use crate::timers::Timer;
 impl Engine {
     /// Parks a command until its hook answers or its deadline passes.
     pub(crate) fn park(&mut self, ticket: Ticket, command: Command) {
-        if let Command::Send { lane, .. } = &command {
-            self.parked.behind.entry(lane.clone()).or_default();
-        }
-        self.parked.commands.insert(ticket, command);
+        self.parked.park(ticket, command);
         self.timers.set(Timer::Hook(ticket.0), self.now + self.config.hook_deadline);
     }
 

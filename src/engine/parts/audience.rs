@@ -7,15 +7,26 @@ use crate::engine::Engine;
 use crate::id::PeerId;
 use crate::output::SessionRef;
 use crate::state::actor::Actor;
-use crate::state::conversation::Reach;
+use crate::state::conversation::{Conversation, Reach};
 use crate::state::session::Flow;
 
 impl Engine {
-    /// The audiences of a peer's conversations are to be made anew.
+    /// The audiences of a peer's conversations are to be made anew: at once those of groups, of which a peer is in a bounded
+    /// number; those of the others look at the versions of their few members.
     pub(crate) fn forget_reach(&mut self, peer: u32) {
-        for at in 0..self.peers[peer].conversations.len() {
-            let slot = self.peers[peer].conversations[at];
+        self.peers[peer].version += 1;
+        for at in 0..self.peers[peer].in_groups().len() {
+            let slot = self.peers[peer].in_groups()[at];
             self.conversations[slot].reach = None;
+        }
+    }
+
+    /// What changes whenever a member of a conversation does whose members are always the same; no version ever falls, so that
+    /// the sum is the same only where each is.
+    fn versions(&self, conversation: &Conversation) -> u64 {
+        match conversation.kind.has_fixed_members() {
+            true => conversation.active_members().map(|peer| self.peers[peer].version).sum(),
+            false => 0,
         }
     }
 
@@ -69,7 +80,8 @@ impl Engine {
 
     /// Everyone that a message to a conversation goes to; kept while membership and presence stand still.
     pub(crate) fn reach(&mut self, slot: u32) -> &Reach {
-        if self.conversations[slot].reach.is_none() {
+        let versions = self.versions(&self.conversations[slot]);
+        if self.conversations[slot].reach.as_ref().is_none_or(|reach| reach.versions != versions) {
             let reach = self.make_reach(slot);
             self.conversations[slot].reach = Some(reach);
         }
@@ -80,7 +92,8 @@ impl Engine {
         let conversation = &self.conversations[slot];
         if conversation.kind == ConversationKind::Room {
             let present = conversation.present.iter().map(|session| self.sessions.reference(*session));
-            return Reach { sessions: Arc::new(present.collect()), behind: Arc::default(), away: Arc::default() };
+            let (sessions, behind, away) = (Arc::new(present.collect()), Arc::default(), Arc::default());
+            return Reach { sessions, behind, away, versions: 0 };
         }
         let behind = self.behind_of(conversation.active_members());
         let sessions = self.live_sessions(conversation.active_members());
@@ -89,6 +102,7 @@ impl Engine {
             sessions: Arc::new(sessions),
             behind: Arc::from(behind),
             away: conversation.active_members().filter(is_away).collect(),
+            versions: self.versions(conversation),
         }
     }
 }

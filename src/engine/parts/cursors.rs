@@ -74,12 +74,10 @@ impl Engine {
         device: Option<&DeviceId>,
         narrowed: Option<&[u32]>,
     ) {
+        let before = self.kept_unread(sender, slot);
         if let Some(member) = self.conversations[slot].members.get_mut(&sender) {
-            if member.read + 1 == number {
-                member.read = number
-            } else {
-                member.uncounted.add(number, number)
-            }
+            member.sent(number);
+            self.keep_unread(sender, slot, before);
             self.peers[sender].dirty = true;
             if let Some(at) = self.peers[sender].device(device) {
                 self.move_cursor(sender, at, slot, (number, number));
@@ -89,9 +87,11 @@ impl Engine {
         let Some(narrowed) = narrowed else { return };
         let others: Vec<u32> = self.conversations[slot].active_members().collect();
         for peer in others.into_iter().filter(|peer| *peer != sender && narrowed.binary_search(peer).is_err()) {
+            let before = self.kept_unread(peer, slot);
             if let Some(member) = self.conversations[slot].members.get_mut(&peer) {
-                member.uncounted.add(number, number);
+                member.uncount(number, number);
             }
+            self.keep_unread(peer, slot, before);
             for at in 0..self.peers[peer].devices.len() {
                 self.move_cursor(peer, at, slot, (number, number));
             }

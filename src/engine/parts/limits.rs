@@ -7,10 +7,10 @@ use crate::page::Page;
 use crate::state::reads::Reads;
 
 impl Engine {
-    /// Whether memory has room for another conversation.
-    pub(crate) fn check_new_conversation(&self) -> Result<(), Error> {
-        if self.conversations.len() >= self.config.conversations_max {
-            return Err(Error::OverLimit { limit: "conversations_max", max: self.config.conversations_max as u64 });
+    /// Whether a list that is too long for one step may wait for its turns.
+    pub(crate) fn may_walk(&self) -> Result<(), Error> {
+        if self.reads.is_full() {
+            return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
         }
         Ok(())
     }
@@ -44,25 +44,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether memory has room for those of `peers` that are new.
-    pub(crate) fn check_new_peers(&self, peers: &[PeerId]) -> Result<(), Error> {
-        let new = peers.iter().filter(|peer| self.peers.find(peer).is_none()).count();
-        if self.peers.len() + new > self.config.peers_max {
-            return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
-        }
-        Ok(())
-    }
-
     /// Whether another command may be parked.
     pub(crate) fn may_park(&self) -> Result<(), Error> {
         let max = self.config.parked_max;
-        if self.parked.len() >= max { Err(Error::OverLimit { limit: "parked_max", max: max as u64 }) } else { Ok(()) }
+        if self.parked.len() + self.held.len() >= max {
+            Err(Error::OverLimit { limit: "parked_max", max: max as u64 })
+        } else {
+            Ok(())
+        }
     }
 
-    /// Whether another answer may wait for the host.
+    /// Whether another answer may wait for the host: what waits to be read or resolved will be one, and what waits for the store
+    /// may be answered early.
     pub(crate) fn may_answer(&self) -> Result<(), Error> {
         let max = self.config.outputs_max;
-        if self.gate.outputs() >= max {
+        let to_come = self.gated.len() + self.reads.waiting.len() + self.parked.len() + self.held.len();
+        if self.gate.outputs() + to_come >= max {
             Err(Error::OverLimit { limit: "outputs_max", max: max as u64 })
         } else {
             Ok(())
@@ -95,15 +92,19 @@ impl Engine {
 
     /// Whether the store and the queues have room for a request that stages something.
     pub(crate) fn may_stage(&self) -> Result<(), Error> {
-        if self.store_failed {
-            return Err(Error::StoreUnavailable);
-        }
-        if self.gate.staged_bytes() >= self.config.staged_bytes_max {
+        if self.store_failed { Err(Error::StoreUnavailable) } else { self.has_space() }
+    }
+
+    /// Whether the queues have room, whatever the store does: for what is live at once, and for opens.
+    pub(crate) fn has_space(&self) -> Result<(), Error> {
+        if self.is_staged_full() {
             return Err(Error::OverLimit { limit: "staged_bytes_max", max: self.config.staged_bytes_max as u64 });
         }
-        if self.gate.outputs() >= self.config.outputs_max {
-            return Err(Error::OverLimit { limit: "outputs_max", max: self.config.outputs_max as u64 });
-        }
-        Ok(())
+        self.may_answer()
+    }
+
+    /// Whether as much waits for the store as may.
+    pub(crate) fn is_staged_full(&self) -> bool {
+        self.gate.staged_bytes() >= self.config.staged_bytes_max
     }
 }

@@ -14,7 +14,7 @@ use crate::log::{Found, LogView, Reader};
 use crate::message::{Content, Message};
 use crate::output::SessionRef;
 use crate::rows::recipients::Recipients;
-use crate::state::actor::Actor;
+use crate::state::actor::{Actor, Payer};
 use crate::state::conversation::{Member, Set};
 use crate::state::recent::Whereabouts;
 
@@ -76,7 +76,7 @@ impl Engine {
 
     /// Who the host acts as, with a ticket for the answer.
     pub(crate) fn host_actor(&mut self, peer: u32) -> Actor {
-        Actor { peer, session: None, ticket: self.ticket(), by_hook: false }
+        Actor { peer, session: None, ticket: self.ticket(), payer: Payer::Host, by_hook: false }
     }
 
     /// A conversation that a peer is in; a room is open to anyone. Unknown and forbidden look the same.
@@ -130,7 +130,7 @@ impl Engine {
         };
         let conversation = self.conversations.get(slot)?;
         let from = self.peers[self.peers.by_number(stored.from)?].id.clone();
-        let deleted = stored.deleted || conversation.deleted.has(stored.number);
+        let deleted = stored.deleted || conversation.overlay.is_staged(stored.number);
         let narrowed = stored.to != Recipients::All;
         let to = match self.named(slot, stored.number, &stored.to) {
             Some(named) => named.into_iter().map(|peer| self.peers[peer].id.clone()).collect(),
@@ -221,7 +221,8 @@ impl Engine {
         if held.state != crate::state::session::State::Open {
             return Err(Error::SessionRequired);
         }
-        let peer = held.peer;
-        Ok(Actor { peer, session: Some(self.sessions.reference(slot)), ticket: self.ticket(), by_hook: false })
+        let (peer, payer) = (held.peer, Payer::client(held.rare.origin));
+        let session = Some(self.sessions.reference(slot));
+        Ok(Actor { peer, session, ticket: self.ticket(), payer, by_hook: false })
     }
 }

@@ -15,17 +15,24 @@ impl Engine {
             self.persist_peer(peer);
             let conversation = &mut self.conversations[slot];
             let last = conversation.last_number;
-            conversation
-                .members
-                .entry(peer)
-                .and_modify(|member| member.rejoin(last))
-                .or_insert_with(|| Member::joined_after(last));
+            let dropped = match conversation.members.get_mut(&peer) {
+                Some(member) => member.rejoin(last),
+                None => {
+                    conversation.members.insert(peer, Member::joined_after(last));
+                    None
+                }
+            };
             conversation.active += 1;
             self.peers[peer].groups += 1;
-            self.peers[peer].enter(slot);
+            self.peers[peer].enter_group(slot);
             self.peers[peer].dirty = true;
             self.skip_to(peer, slot, last);
             self.write_member(slot, peer);
+            if let Some((first, last)) = dropped {
+                self.peers[peer].drop_span(slot, first, last);
+                // Where the first span begins was how far it had read, as long as nothing else was written.
+                self.write_peer(peer);
+            }
             self.mark_dirty(peer);
         }
         self.members_changed(slot, !new.is_empty());

@@ -82,7 +82,7 @@ impl Engine {
         }
         let recipients: Vec<PushRecipient> = away
             .into_iter()
-            .map(|peer| PushRecipient { peer: self.peers[peer].id.clone(), badge: self.badge(peer) })
+            .map(|peer| PushRecipient { peer: self.peers[peer].id.clone(), badge: self.keep_badge(peer) })
             .collect();
         if !recipients.is_empty() {
             let push = Push { recipients, text, message: Arc::clone(message), force: choice.force };

@@ -14,6 +14,7 @@ use crate::rows::reads::ReadsRow;
 use crate::rows::recipients::{NAMED_MAX, Recipients};
 use crate::rows::token::TokenRow;
 use crate::rows::{self, Row, cursors, meta};
+use crate::state::reads::WALK;
 use crate::state::retry::Sent;
 use crate::timers::Timer;
 
@@ -91,6 +92,13 @@ impl Engine {
         }
     }
 
+    /// Stages what changed of a peer, where that is little and not too much waits for the store already: else it stays behind a
+    /// while longer. What comes and goes is never refused.
+    pub(crate) fn write_peer_if_room(&mut self, slot: u32) {
+        let is_much = self.peers[slot].conversations.len() > WALK;
+        if is_much || self.is_staged_full() { self.mark_dirty(slot) } else { self.write_peer(slot) }
+    }
+
     /// Stages what changed of a peer.
     pub(crate) fn write_peer(&mut self, slot: u32) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
@@ -102,7 +110,7 @@ impl Engine {
         if peer.dirty {
             let (number, written) = (peer.number, peer.read_pages);
             let key = PeerRow::key(number);
-            let value = rows::seal(&key, &PeerRow { id: peer.id.as_str(), logged_out: peer.logged_out });
+            let value = rows::seal(&key, &PeerRow::new(peer.id.as_str(), peer.logged_out, peer.wrote));
             self.gate.put(key, value);
             let reads = self.reads_of(slot);
             let pages = cursors::pages(reads.iter().map(|(conversation, cursor)| (*conversation, cursor)));
@@ -163,7 +171,7 @@ impl Engine {
             self.peers[slot].conversations.iter().map(|conversation| &self.conversations[*conversation]);
         let read = conversations.filter_map(|conversation| {
             let member = conversation.members.get(&slot)?;
-            let cursor = Cursor { received: member.read, beyond: member.uncounted.clone() };
+            let cursor = member.reads();
             (cursor != Cursor::default()).then_some((conversation.number, cursor))
         });
         read.collect()

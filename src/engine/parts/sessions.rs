@@ -28,13 +28,12 @@ impl Engine {
 
     /// Takes a session out of its pause, or away from the transport that still holds it, for a new tenant.
     pub(crate) fn wake_session(&mut self, slot: u32) -> u32 {
-        let peer = self.sessions[slot].peer;
         if self.sessions[slot].state == State::Open {
             self.leave_online(slot);
             self.say_closed(slot, Some(Error::SessionConflict));
             self.emit_close(slot);
         }
-        self.peers[peer].paused.retain(|paused| *paused != slot);
+        self.uncount_pause(slot);
         let generation = self.sessions[slot].generation;
         self.timers.cancel(Timer::Resume(slot, generation));
         self.sessions.attach(slot);
@@ -61,8 +60,12 @@ impl Engine {
         let id = self.sessions[slot].rare.device.clone();
         // By a clock in doubt none is: it would lose what waits for it.
         let (now, too_old) = (self.now, self.deletion_before(self.config.device_after).unwrap_or(Timestamp::ZERO));
-        let fresh = Device { id: id.clone(), cursors: self.furthest_cursors(peer), dirty: true, ..Device::unknown() };
         let max = self.config.devices_max;
+        let known = self.peers[peer].devices.iter().find(|device| device.id == id);
+        // A device that is known and not too old goes on where it was: then nothing is copied.
+        let goes_on = known.is_some_and(|device| device.seen_at >= too_old);
+        let cursors = if goes_on { Default::default() } else { self.furthest_cursors(peer) };
+        let fresh = Device { id: id.clone(), cursors, dirty: true, ..Device::unknown() };
         let devices = &mut self.peers[peer].devices;
         let at = match devices.iter().position(|device| device.id == id) {
             Some(at) => {
@@ -86,7 +89,7 @@ impl Engine {
         // One that is new, or back after long, is written at once: a crash would make it unknown, and what its peer's other
         // devices acknowledge next would be lost to it.
         if seen_before < now - self.config.device_after / 2 {
-            self.write_peer(peer);
+            self.write_peer_if_room(peer);
         }
     }
 
@@ -144,10 +147,10 @@ impl Engine {
         let until = self.now + self.config.resume_after;
         self.sessions[slot].state = State::Paused(until);
         self.timers.set(Timer::Resume(slot, session.generation()), until);
-        self.peers[peer].paused.push(slot);
-        self.write_peer(peer);
+        self.write_peer_if_room(peer);
         self.emit_close(slot);
         self.tell_offline(slot, session, OfflineReason::Dropped);
+        self.count_pause(slot);
     }
 
     fn tell_offline(&mut self, slot: u32, session: SessionId, reason: OfflineReason) {
@@ -158,13 +161,10 @@ impl Engine {
 
     /// Forgets a session that is attached no more.
     pub(crate) fn drop_session(&mut self, slot: u32) {
-        // A session may watch its own peer, and that may be all that the peer is known by.
-        let peer = self.sessions[slot].peer;
-        self.peers[peer].pinned += 1;
         self.watch_only(slot, &[]);
-        self.peers[peer].pinned -= 1;
+        self.uncount_pause(slot);
         let Some(session) = self.sessions.remove(slot) else { return };
-        self.peers[session.peer].paused.retain(|paused| *paused != slot);
+        self.timers.cancel(Timer::Resume(slot, session.generation));
         self.peers.forget(session.peer);
     }
 
@@ -177,7 +177,7 @@ impl Engine {
     pub(crate) fn end(&mut self, slot: u32, reason: OfflineReason, error: Option<Error>) {
         let session = self.sessions.id(slot);
         self.leave_online(slot);
-        self.write_peer(self.sessions[slot].peer);
+        self.write_peer_if_room(self.sessions[slot].peer);
         self.say_closed(slot, error);
         self.emit_close(slot);
         self.tell_offline(slot, session, reason);

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::id::PeerId;
 use crate::rows::nonce::NonceRow;
-use crate::signature::{Action, KeyId, Signature, UsedNonce};
+use crate::signature::{Action, Cause, KeyId, Signature, UsedNonce};
 use crate::state::actor::Actor;
 
 impl Engine {
@@ -20,8 +20,8 @@ impl Engine {
             return Ok(None);
         }
         let me = self.peers[actor.peer].id.clone();
-        let verified = self.verify(action, signature, &me);
-        verified.map(|(nonce, _)| Some(nonce)).ok_or(Error::ConversationSignatureFailed)
+        let (nonce, _) = self.verify(action, signature, &me, Error::ConversationSignatureFailed)?;
+        Ok(Some(nonce))
     }
 
     pub(crate) fn use_up(&mut self, nonce: Option<UsedNonce>) {
@@ -30,18 +30,29 @@ impl Engine {
         }
     }
 
-    /// Checks a signature and that its nonce is new. The cause of a refusal goes to the host alone.
+    /// Checks a signature and that its nonce is new. The cause of a refusal goes to the host alone: to everyone else they are
+    /// all `refusal`, but where the memory of nonces is full. That is no fault of the client, which may try again.
     pub(crate) fn verify(
         &self,
         action: &Action<'_>,
         signature: Option<&Signature>,
         peer: &PeerId,
-    ) -> Option<(UsedNonce, KeyId)> {
-        let (verifier, signature) = (self.verifier.as_ref()?, signature?);
+        refusal: Error,
+    ) -> Result<(UsedNonce, KeyId), Error> {
+        let Some((verifier, signature)) = self.verifier.as_ref().zip(signature) else { return Err(refusal) };
         let checked = verifier
             .verify(action, signature, self.host_time.shown())
             .and_then(|verified| Ok((self.nonces.check(peer, &signature.nonce, &verified)?, verified.key)));
-        checked.map_err(|cause| self.alarms.refused(peer, cause)).ok()
+        checked.map_err(|cause| match cause {
+            Cause::NoncesFull => {
+                self.alarms.found_nonces_full();
+                Error::Internal
+            }
+            _ => {
+                self.alarms.refused(peer, cause);
+                refusal
+            }
+        })
     }
 
     /// Uses a nonce up, for good.
@@ -53,6 +64,9 @@ impl Engine {
 
     /// Tells the host why signatures were refused.
     pub(crate) fn tell_refused(&mut self) {
+        if self.alarms.take_nonces_full(self.now) {
+            self.tell(Event::NoncesFull { max: self.config.nonces_max });
+        }
         for (peer, cause) in self.alarms.take_refused() {
             self.tell(Event::SignatureRefused { peer, cause });
         }

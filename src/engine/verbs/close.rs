@@ -13,10 +13,11 @@ impl Engine {
     pub(crate) fn log_out(&mut self, actor: Actor) -> Result<(), Error> {
         let Some(session) = actor.session else { return Err(Error::SessionRequired) };
         let last = self.peers[actor.peer].sessions.len() + self.peers[actor.peer].paused.len() == 1;
-        if last {
+        // Of a peer of whom nothing is stored, nothing is stored by its going either: nothing ever wakes it.
+        if last && self.peers[actor.peer].number != 0 {
             self.peers[actor.peer].logged_out = true;
             self.peers[actor.peer].dirty = true;
-            self.persist_peer(actor.peer);
+            self.mark_dirty(actor.peer);
         }
         self.reply_now(actor, Ok(Reply::Done));
         self.end(session.slot, OfflineReason::LoggedOut, None);

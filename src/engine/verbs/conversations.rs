@@ -1,5 +1,6 @@
 //! Conversations: made or found, and what they are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::conversation::{Attributes, ConversationInfo, ConversationKind};
@@ -10,6 +11,7 @@ use crate::request::{Create, Shape};
 use crate::signature::Action;
 use crate::state::actor::Actor;
 use crate::state::conversation::{Conversation, Set};
+use crate::state::reads::{Plan, WALK};
 use crate::update::Reply;
 
 /// How long a temporary conversation lives where nothing is said, unless the settings allow less.
@@ -24,7 +26,7 @@ impl Engine {
         named.dedup();
         let action = Action::Create { peer: &me, members: &named };
         let nonce = self.check_group_signature(actor, &action, create.signature.as_ref())?;
-        let members = self.check_create(&me, &create)?;
+        let members = self.check_create(actor, &me, &create)?;
         let found = self.find_by_members(&create.shape, &members);
         self.use_up(nonce);
         let (slot, existing) = match found {
@@ -45,12 +47,13 @@ impl Engine {
     }
 
     /// The members that a new conversation is to have, sorted.
-    fn check_create(&self, me: &PeerId, create: &Create) -> Result<Vec<PeerId>, Error> {
+    fn check_create(&self, actor: Actor, me: &PeerId, create: &Create) -> Result<Vec<PeerId>, Error> {
         self.may_stage()?;
         self.check_ids(&create.members)?;
         self.check_attributes(create)?;
         if create.shape == Shape::Room {
-            return self.check_new_conversation().map(|()| Vec::new());
+            self.check_new_room(actor)?;
+            return self.check_new_conversation(actor).map(|()| Vec::new());
         }
         let mut members = create.members.clone();
         members.push(me.clone());
@@ -75,8 +78,8 @@ impl Engine {
         if !matches!(create.shape, Shape::Temporary(_)) {
             self.check_groups(members.iter().filter_map(|peer| self.peers.find(peer)))?;
         }
-        self.check_new_peers(&members)?;
-        self.check_new_conversation().map(|()| members)
+        self.check_new_peers(actor, &members)?;
+        self.check_new_conversation(actor).map(|()| members)
     }
 
     /// Whether name and attributes fit their row and are read from there as they are: what is nested too deeply is not.
@@ -116,14 +119,21 @@ impl Engine {
         conversation.creator = actor.session.is_some().then_some(actor.peer);
         if conversation.creator.is_some() {
             self.persist_peer(actor.peer);
+            self.peers[actor.peer].made += 1;
         }
-        let peers: Vec<u32> = members.iter().map(|peer| self.peers.intern(peer)).collect();
+        let peers = self.make_peers(actor, members);
+        self.count_made(actor);
         if let Shape::Temporary(life) = create.shape {
             return self.stage_temporary(conversation, &peers, life);
         }
         let slot = self.conversations.insert(conversation);
         match create.shape {
-            Shape::Room => self.write_conversation(slot),
+            Shape::Room => {
+                if let Some(payers) = self.payers(actor) {
+                    self.shares.made_room(payers, self.conversations[slot].number);
+                }
+                self.write_conversation(slot);
+            }
             _ => drop(self.add_members(slot, &peers)),
         }
         slot
@@ -157,6 +167,12 @@ impl Engine {
 
     /// The groups and other conversations of the actor.
     pub(crate) fn list_conversations(&mut self, actor: Actor) -> Result<(), Error> {
+        if self.peers[actor.peer].conversations.len() > WALK {
+            self.may_walk()?;
+            self.peers[actor.peer].pinned += 1;
+            self.reads.plan(Plan::List { actor, after: None, listed: BTreeMap::new() });
+            return Ok(());
+        }
         let held = &self.peers[actor.peer].conversations;
         let is_mine = |slot: &u32| self.conversations[*slot].has_member(actor.peer) && !self.has_ended(*slot);
         let mine: Vec<u32> = held.iter().copied().filter(is_mine).collect();

@@ -77,6 +77,7 @@ impl Engine {
     /// [`Error::InvalidTarget`] where there is no such conversation, [`Error::OverLimit`] for the page's limit.
     pub fn history_of(&mut self, id: &ConversationId, page: Page, now: Timestamp) -> Result<Ticket, Error> {
         self.advance(now);
+        self.may_answer()?;
         self.check_page(&page)?;
         let slot = self.conversations.find(id).ok_or(Error::no_target())?;
         let actor = self.host_actor(0);
@@ -93,6 +94,7 @@ impl Engine {
     /// [`Error::OverLimit`] for the page's limit.
     pub fn history_by(&mut self, sender: Option<&PeerId>, page: Page, now: Timestamp) -> Result<Ticket, Error> {
         self.advance(now);
+        self.may_answer()?;
         self.check_page(&page)?;
         let sender = sender.map(|peer| self.peers.find(peer).map_or(u64::MAX, |slot| self.peers[slot].number));
         let actor = self.host_actor(0);

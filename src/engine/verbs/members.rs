@@ -77,9 +77,9 @@ impl Engine {
         let known: Vec<u32> = peers.iter().filter_map(|peer| self.peers.find(peer)).collect();
         let already = known.iter().filter(|peer| self.conversations[slot].has_member(**peer)).count();
         self.check_new_members(slot, &known, peers.len() - already)?;
-        self.check_new_peers(&peers)?;
+        self.check_new_peers(actor, &peers)?;
         self.use_up(nonce);
-        let invited: Vec<u32> = peers.iter().map(|peer| self.peers.intern(peer)).collect();
+        let invited = self.make_peers(actor, &peers);
         let joined = self.add_members(slot, &invited);
         self.reply(actor, Reply::Invited { conversation: id.clone(), peers });
         self.tell_joined(actor, slot, &joined);

@@ -10,7 +10,7 @@ use crate::hooks::Login;
 use crate::id::{PeerId, ResumeToken, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
-use crate::state::actor::Actor;
+use crate::state::actor::{Actor, Payer};
 use crate::state::reads::Reads;
 use crate::state::session::{Flow, Session, State};
 use crate::timers::Timer;
@@ -31,13 +31,12 @@ impl Engine {
         if self.closed {
             return Err(Error::Closed);
         }
+        self.has_space()?;
         self.check_ids(std::slice::from_ref(&open.peer))?;
         self.check_watch_list(&open.watch, 0)?;
         let admission = self.check_credentials(open)?;
         let known = self.peers.find(&open.peer);
-        if known.is_none() && self.peers.len() >= self.config.peers_max {
-            return Err(Error::OverLimit { limit: "peers_max", max: self.config.peers_max as u64 });
-        }
+        self.check_open_share(open, known.is_some())?;
         self.check_session_limits(known, open, &admission)?;
         // Who resumes comes back by itself, as a reconnect does: neither pushes anybody off.
         let yields = open.reconnect || admission.resumes.is_some();
@@ -55,7 +54,8 @@ impl Engine {
         if held - leaving.min(held) >= self.config.sessions_max {
             return Err(Error::OverLimit { limit: "sessions_max", max: self.config.sessions_max as u64 });
         }
-        if self.sessions.len() >= self.config.all_sessions_max {
+        // What is paused makes room for what opens.
+        if self.sessions.len() - self.pauses.len() >= self.config.all_sessions_max {
             return Err(Error::OverLimit { limit: "all_sessions_max", max: self.config.all_sessions_max as u64 });
         }
         if self.reads.is_full() {
@@ -76,7 +76,7 @@ impl Engine {
                     return Err(Error::TokenExpired);
                 }
                 // A token proves who comes back; whom it newly watches is signed for as ever.
-                let is_watched = |peer: &PeerId| self.peers.find(peer).is_some_and(|peer| held.is_watching(peer));
+                let is_watched = |peer: &PeerId| self.is_watching(slot, peer);
                 if self.config.signatures.sessions && !open.watch.iter().all(is_watched) {
                     return Err(Error::SignatureFailed);
                 }
@@ -84,7 +84,7 @@ impl Engine {
             }
             Credentials::Signature(signature) if must_sign || self.verifier.is_some() => {
                 let action = Action::Open { peer: &open.peer, watch: &open.watch, super_peer: open.super_peer };
-                let (nonce, key) = self.verify(&action, Some(signature), &open.peer).ok_or(Error::SignatureFailed)?;
+                let (nonce, key) = self.verify(&action, Some(signature), &open.peer, Error::SignatureFailed)?;
                 Ok(Admission { nonce: Some(nonce), key: Some(key), resumes: None })
             }
             Credentials::Account(_) if !open.super_peer => Ok(Admission::default()),
@@ -119,15 +119,16 @@ impl Engine {
             self.end(holder, OfflineReason::TagConflict, Some(Error::SessionConflict));
         }
         // Only now: a peer whose one session was just pushed off is forgotten.
+        self.count_newcomer(open);
         let peer = self.peers.intern(&open.peer);
-        // The watch list that goes may be all that the peer is known by.
+        // The paused session that goes may be all that the peer is known by.
         self.peers[peer].pinned += 1;
         if let Some(nonce) = admission.nonce {
             self.use_nonce(nonce);
         }
         if std::mem::take(&mut self.peers[peer].logged_out) && self.peers[peer].number != 0 {
             self.peers[peer].dirty = true;
-            self.write_peer(peer);
+            self.write_peer_if_room(peer);
         }
         let continued = admission.resumes.or_else(|| self.paused_on(peer, open.device.as_ref()));
         let slot = match (reserved, continued) {
@@ -145,11 +146,16 @@ impl Engine {
         };
         self.set_up(slot, open, admission);
         self.join_online(slot);
+        self.make_room_for_sessions();
         self.peers[peer].pinned -= 1;
         slot
     }
 
     fn set_up(&mut self, slot: u32, open: &Open, admission: &Admission) {
+        if admission.resumes.is_none() {
+            self.watch_only(slot, &[]);
+        }
+        self.set_origin(slot, open.origin);
         if admission.resumes.is_none() || !open.watch.is_empty() {
             self.watch_only(slot, &open.watch);
         }
@@ -178,13 +184,14 @@ impl Engine {
     pub(crate) fn emit_open(&mut self, open: &Open, admission: &Admission, slot: u32, ticket: Ticket) {
         let session = self.sessions.id(slot);
         let (peer, reference) = (self.sessions[slot].peer, self.sessions.reference(slot));
-        let actor = Actor { peer, session: Some(reference), ticket, by_hook: false };
+        let payer = Payer::client(open.origin);
+        let actor = Actor { peer, session: Some(reference), ticket, payer, by_hook: false };
         let token = ResumeToken(self.sessions.fresh_token.take().unwrap_or_default());
         let room = self.reenter_room(slot);
         let opened = Opened {
             session,
             peer: open.peer.clone(),
-            online: self.online_among(&self.sessions[slot].watched),
+            online: self.online_watched(slot),
             token,
             token_after: self.config.resume_after,
             room,

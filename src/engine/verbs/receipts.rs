@@ -1,12 +1,14 @@
 //! What was received and read, and what is not read yet.
 
+use std::collections::BTreeMap;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::id::{ConversationId, MessageId};
 use crate::log::LogView;
 use crate::state::actor::Actor;
 use crate::state::owed::Arrived;
-use crate::state::reads::{Plan, Reads};
+use crate::state::reads::{Plan, Reads, WALK};
 use crate::update::Reply;
 
 /// Ids in one acknowledgement that count.
@@ -87,6 +89,12 @@ impl Engine {
 
     /// What the session's peer has not read, sorted by conversation id.
     pub(crate) fn unread(&mut self, actor: Actor) -> Result<(), Error> {
+        if self.peers[actor.peer].conversations.len() > WALK {
+            self.may_walk()?;
+            self.peers[actor.peer].pinned += 1;
+            self.reads.plan(Plan::ListUnread { actor, after: None, listed: BTreeMap::new() });
+            return Ok(());
+        }
         let unread = self.unread_of(actor.peer);
         self.reply(actor, Reply::Unread(unread));
         Ok(())

@@ -78,7 +78,7 @@ impl Engine {
     /// Sends for a session or the host.
     pub(crate) fn send(&mut self, actor: Actor, draft: Draft) -> Result<(), Error> {
         // Before any check: whatever was forbidden or broke since, the first attempt's answer stands.
-        if self.repeat(actor, &draft) {
+        if self.repeat(actor, &draft)? {
             return Ok(());
         }
         let checked = self.check_send(actor, &draft)?;
@@ -164,8 +164,11 @@ impl Engine {
             Target::Peers(peers) => self.check_peers(actor, peers, draft.transient)?,
             Target::Conversation(id) => self.check_conversation(actor, id)?,
         };
-        if !draft.transient && !self.is_room(&checked.place) {
-            self.may_stage()?;
+        // A room is live at once, whatever the store does.
+        match draft.transient {
+            true => {}
+            false if self.is_room(&checked.place) => self.has_space()?,
+            false => self.may_stage()?,
         }
         Ok(checked)
     }
@@ -199,28 +202,26 @@ impl Engine {
         });
         let place = found.map_or(Place::Direct(all), Place::Known);
         if let (Place::Direct(all), false) = (&place, transient) {
-            self.check_room_for(all)?;
+            self.check_room_for(actor, all)?;
         }
         Ok(Checked { place, unwatched })
     }
 
     /// Whether another direct conversation with these peers fits.
-    fn check_room_for(&self, peers: &[PeerId]) -> Result<(), Error> {
-        self.check_new_peers(peers)?;
-        self.check_new_conversation()
+    fn check_room_for(&self, actor: Actor, peers: &[PeerId]) -> Result<(), Error> {
+        self.check_new_peers(actor, peers)?;
+        self.check_new_conversation(actor)
     }
 
     /// With signatures on, each recipient must be watched at this moment; super peers and the host are exempt. True where the
     /// exemption was used.
     fn check_watched(&self, actor: Actor, peers: &[PeerId]) -> Result<bool, Error> {
-        let Some(session) = actor.session.map(|session| &self.sessions[session.slot]) else { return Ok(false) };
+        let Some(slot) = actor.session.map(|session| session.slot) else { return Ok(false) };
+        let session = &self.sessions[slot];
         if !self.config.signatures.sessions && !session.super_peer {
             return Ok(false);
         }
-        let is_watched = |peer: &&PeerId| {
-            let known = self.peers.find(peer);
-            known.is_some_and(|peer| peer == actor.peer || session.is_watching(peer))
-        };
+        let is_watched = |peer: &&PeerId| self.peers[actor.peer].id == **peer || self.is_watching(slot, peer);
         let failed: Vec<PeerId> = peers.iter().filter(|peer| !is_watched(peer)).cloned().collect();
         if failed.is_empty() || session.super_peer {
             return Ok(!failed.is_empty());
@@ -265,20 +266,19 @@ impl Engine {
     }
 
     /// Answers a repeated attempt with the first one's answer, or lets it wait with the first one.
-    pub(crate) fn repeat(&mut self, actor: Actor, draft: &Draft) -> bool {
-        let Some(token) = &draft.retry_token else { return false };
-        if self.may_answer().is_err() {
-            return false;
-        }
-        if self.parked.join(actor, token) {
-            return true;
+    pub(crate) fn repeat(&mut self, actor: Actor, draft: &Draft) -> Result<bool, Error> {
+        let Some(token) = &draft.retry_token else { return Ok(false) };
+        self.may_answer()?;
+        if self.parked.has_send(actor.peer, token) {
+            self.may_park()?;
+            return Ok(self.parked.join(actor, token));
         }
         if let Some(accepted) = self.peers[actor.peer].transient_answer(token, draft.transient).cloned() {
             self.reply_now(actor, Ok(Reply::Accepted(accepted)));
-            return true;
+            return Ok(true);
         }
-        let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return false };
-        let Some(slot) = self.conversations.by_number(sent.conversation) else { return false };
+        let Some(sent) = self.retry_tokens.find(actor.peer, token).cloned() else { return Ok(false) };
+        let Some(slot) = self.conversations.by_number(sent.conversation) else { return Ok(false) };
         let conversation = &self.conversations[slot];
         let accepted = Accepted {
             conversation: conversation.id.clone(),
@@ -288,7 +288,7 @@ impl Engine {
             changed: sent.changed,
         };
         self.reply(actor, Reply::Accepted(accepted));
-        true
+        Ok(true)
     }
 
     // Decide.
@@ -431,9 +431,10 @@ impl Engine {
     fn stage_send(&mut self, actor: Actor, draft: &Draft, place: Place, decided: Decided) -> Outgoing {
         let slot = match place {
             Place::Known(slot) => slot,
-            Place::Direct(peers) => self.make_direct(&peers),
+            Place::Direct(peers) => self.make_direct(actor, &peers),
         };
         let sender = self.persist_peer(actor.peer);
+        self.peers[actor.peer].wrote = true;
         let (id, now) = self.next_id();
         let position = self.next_position();
         let to = self.names_of_direct(slot);
@@ -496,6 +497,11 @@ impl Engine {
 
     /// Puts a message at the end of its conversation's log in memory.
     pub(crate) fn append(&mut self, slot: u32, number: u64, message: &Arc<Message>) {
+        if self.conversations[slot].kind.has_fixed_members() {
+            for peer in self.conversations[slot].active_members() {
+                self.peers[peer].change_direct_unread(0, 1);
+            }
+        }
         let conversation = &mut self.conversations[slot];
         conversation.last_number = number;
         conversation.last_at = message.timestamp;
@@ -506,6 +512,7 @@ impl Engine {
             None => Arc::new(Message { number: Some(number), transient: false, ..(**message).clone() }),
         };
         conversation.tail.push_back(logged);
+        self.reads.note_arrival(message.position, slot);
     }
 
     /// The sender's other sessions get a copy.
@@ -523,8 +530,9 @@ impl Engine {
     }
 
     /// Makes the direct conversation of these peers, sorted by name.
-    fn make_direct(&mut self, peers: &[PeerId]) -> u32 {
-        let slots: Vec<u32> = peers.iter().map(|peer| self.peers.intern(peer)).collect();
+    fn make_direct(&mut self, actor: Actor, peers: &[PeerId]) -> u32 {
+        let slots = self.make_peers(actor, peers);
+        self.count_made(actor);
         for &peer in &slots {
             self.persist_peer(peer);
         }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::id::PeerId;
 use crate::signature::{Action, Signature};
 use crate::state::actor::Actor;
+use crate::timers::Timer;
 use crate::update::Reply;
 
 /// Peers in one query that count; the rest is ignored, as documented.
@@ -16,10 +17,13 @@ impl Engine {
         let Some(session) = actor.session else { return Err(Error::SessionRequired) };
         let slot = session.slot;
         self.check_watch_list(peers, self.sessions[slot].watched.len())?;
+        let payers = self.payers_of(slot);
+        self.check_unknown_watches(payers, peers)?;
         let nonce = if self.config.signatures.sessions {
+            self.has_space()?;
             let me = self.peers[actor.peer].id.clone();
             let action = Action::Watch { peer: &me, watch: peers };
-            Some(self.verify(&action, signature, &me).ok_or(Error::SignatureFailed)?.0)
+            Some(self.verify(&action, signature, &me, Error::SignatureFailed)?.0)
         } else {
             None
         };
@@ -27,8 +31,8 @@ impl Engine {
         if let Some(nonce) = nonce {
             self.use_nonce(nonce);
         }
-        let watched: Vec<u32> = peers.iter().map(|peer| self.watch_one(slot, peer)).collect();
-        let online = Reply::Online(self.online_among(&watched));
+        peers.iter().for_each(|peer| self.watch_one(slot, peer));
+        let online = Reply::Online(self.online_named(peers.iter()));
         if staged {
             self.reply(actor, online)
         } else {
@@ -39,23 +43,25 @@ impl Engine {
 
     pub(crate) fn unwatch(&mut self, actor: Actor, peers: &[PeerId]) -> Result<(), Error> {
         let Some(session) = actor.session else { return Err(Error::SessionRequired) };
-        for peer in peers.iter().filter_map(|peer| self.peers.find(peer)).collect::<Vec<_>>() {
-            self.unwatch_one(session.slot, peer);
-        }
+        peers.iter().for_each(|peer| self.unwatch_one(session.slot, peer));
         self.reply_now(actor, Ok(Reply::Done));
         Ok(())
     }
 
     /// Who of some peers is online; needs no watch.
     pub(crate) fn query_online(&mut self, actor: Actor, peers: &[PeerId]) -> Result<(), Error> {
-        let asked = peers.iter().take(QUERY_MAX).filter_map(|peer| self.peers.find(peer)).collect::<Vec<_>>();
-        let online = self.online_among(&asked);
+        let online = self.online_named(peers.iter().take(QUERY_MAX));
         self.reply_now(actor, Ok(Reply::Online(online)));
         Ok(())
     }
 
     /// Tells watchers what changed since they were told last.
     pub(crate) fn tell_presence(&mut self) {
+        // Nothing is lost by waiting: what changed stays noted.
+        if self.may_answer().is_err() {
+            self.timers.set(Timer::Presence, self.now + self.config.presence_every);
+            return;
+        }
         let changed: Vec<u32> = std::mem::take(&mut self.changed).into_iter().collect();
         self.tell_presence_of(&changed);
     }

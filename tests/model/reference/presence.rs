@@ -10,7 +10,7 @@ use super::{Device, Model, Peer, State, What};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerState {
-    /// Whether anything that is kept names it: it was in a conversation, sent something or logged out.
+    /// Whether anything that is kept names it: it was in a conversation or sent something.
     pub(crate) known: bool,
     pub(crate) logged_out: bool,
     pub(crate) devices: Vec<Device>,
@@ -83,10 +83,7 @@ impl Model {
 
     /// A peer that nothing names and nobody watches is a stranger again when it is gone: its devices are not known.
     pub(super) fn forget_stranger(&mut self, peer: Peer) {
-        let is_here = self.is_online(peer)
-            || !self.paused_of(peer).is_empty()
-            || !self.watchers(peer).is_empty()
-            || self.is_asked_for(peer);
+        let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty() || self.is_asked_for(peer);
         let held = self.peer(peer);
         if !held.known && !is_here && !held.told_online {
             held.devices.clear();

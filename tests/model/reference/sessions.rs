@@ -239,9 +239,8 @@ impl Model {
     pub(crate) fn close(&mut self, session: usize, ticket: u64) {
         let peer = self.sessions[session].peer;
         if self.open_of(peer).len() + self.paused_of(peer).len() == 1 {
-            self.peer(peer).logged_out = true;
-            self.peer(peer).known = true;
-            self.stage();
+            // Of a stranger, nothing is kept for having gone.
+            self.peer(peer).logged_out = self.peers[usize::from(peer)].known;
         }
         self.reply_now(session, ticket, Answer::Done);
         self.end(session, None);
