@@ -107,3 +107,7 @@ pub use rows::record;
 pub use signature::Signature;
 pub use time::{Clock, Timestamp};
 pub use update::{Gap, GapCause, MembershipChange, Opened, Reply, Unread, Update};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

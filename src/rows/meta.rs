@@ -18,8 +18,6 @@ pub(crate) const NONCE_KEY: Fact<[u8; 16]> = Fact::new("nonce_key");
 pub(crate) const RESERVED: Fact<u64> = Fact::new("reserved");
 /// Everything up to this position is in the index rows, and all cursors were written after it.
 pub(crate) const WRITTEN_TO: Fact<u64> = Fact::new("written_to");
-/// The next permanent number of a peer: that of one who was forgotten is never given again.
-pub(crate) const NEXT_PEER: Fact<u64> = Fact::new("next_peer");
 /// The next permanent number of a conversation: that of one that ended is never given again, for tokens and the index of what
 /// was accepted still name it.
 pub(crate) const NEXT_CONVERSATION: Fact<u64> = Fact::new("next_conversation");

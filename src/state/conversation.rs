@@ -1,6 +1,7 @@
 //! Conversations as the engine holds them, and how they are found.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -407,13 +408,32 @@ pub(crate) struct Conversations {
     by_id: KeyedTable,
     by_number: FxHashMap<u64, u32>,
     /// Direct conversations by their sorted members, and unique and temporary ones by their members of now.
-    by_set: HashMap<(Set, SmallVec<[u32; 4]>), u32, Keying>,
+    by_set: HashMap<SetKey, u32, Keying>,
     /// Unique groups that came to have the members of another one: each is found once those before it are not.
-    by_set_later: HashMap<(Set, SmallVec<[u32; 4]>), Vec<u32>, Keying>,
+    by_set_later: HashMap<SetKey, Vec<u32>, Keying>,
     next_number: u64,
     /// How often one was looked at, for tests that hold what a call costs.
     #[cfg(feature = "testing")]
     visits: std::cell::Cell<u64>,
+}
+
+/// Which set of peers finds a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SetKey {
+    set: Set,
+    /// Sorted.
+    peers: SmallVec<[u32; 4]>,
+}
+
+impl Hash for SetKey {
+    /// Two peers a word: a pair, which every message to a peer looks up, takes one.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for pair in self.peers.chunks(2) {
+            let [first, second] = [pair.first(), pair.get(1)].map(|peer| peer.copied().unwrap_or(u32::MAX));
+            hasher.write_u64(u64::from(first) << 32 | u64::from(second));
+        }
+        hasher.write_u8(self.set as u8);
+    }
 }
 
 /// Which conversations are found by a set of peers; the same peers may have one of each.
@@ -478,12 +498,12 @@ impl Conversations {
 
     /// The conversation of exactly these peers; `peers` is sorted.
     pub(crate) fn by_set(&self, set: Set, peers: &[u32]) -> Option<u32> {
-        self.by_set.get(&(set, SmallVec::from_slice(peers))).copied()
+        self.by_set.get(&SetKey { set, peers: SmallVec::from_slice(peers) }).copied()
     }
 
     /// All conversations of exactly these peers, the one that is found first before the others.
     pub(crate) fn each_by_set(&self, set: Set, peers: &[u32]) -> impl Iterator<Item = u32> + '_ {
-        let key = (set, SmallVec::from_slice(peers));
+        let key = SetKey { set, peers: SmallVec::from_slice(peers) };
         let later = self.by_set_later.get(&key).into_iter().flatten();
         self.by_set.get(&key).into_iter().chain(later).copied()
     }
@@ -511,7 +531,7 @@ impl Conversations {
         Some(conversation)
     }
 
-    fn set_key(&self, slot: u32) -> Option<(Set, SmallVec<[u32; 4]>)> {
+    fn set_key(&self, slot: u32) -> Option<SetKey> {
         let conversation = &self.slots[slot];
         let set = match conversation.kind {
             ConversationKind::Direct => Set::Direct,
@@ -519,7 +539,7 @@ impl Conversations {
             ConversationKind::Group if conversation.unique => Set::Unique,
             ConversationKind::Group | ConversationKind::Room => return None,
         };
-        Some((set, conversation.active_members().collect()))
+        Some(SetKey { set, peers: conversation.active_members().collect() })
     }
 
     /// Makes a conversation found by its members of now, as soon as no other is.

@@ -21,8 +21,10 @@ pub(crate) struct Waiting {
 /// What is staged for each payer, and the requests of those who have too much.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    // By keyed hashes of peers and origins, which no client can choose.
+    // By keyed hashes of peers and origins, which no client can choose. Who has nothing staged may stay for its next request.
     staged: FxHashMap<u64, usize>,
+    /// How many have something staged.
+    payers: usize,
     /// What of it goes with which commit, oldest first.
     by_commit: VecDeque<(u64, u64, usize)>,
     waiting: FxHashMap<u64, VecDeque<Waiting>>,
@@ -37,6 +39,9 @@ impl Held {
     /// Requests of one payer that wait, at most: as many as a client sends while one commit takes place.
     pub(crate) const EACH_MAX: usize = 64;
 
+    /// Payers without anything staged that are kept.
+    const IDLE_MAX: usize = 1_024;
+
     /// How many requests wait.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -44,7 +49,9 @@ impl Held {
 
     /// A request staged so many bytes, which go with this commit.
     pub(crate) fn stage(&mut self, payer: u64, commit: u64, bytes: usize) {
-        *self.staged.entry(payer).or_default() += bytes;
+        let staged = self.staged.entry(payer).or_default();
+        self.payers += usize::from(*staged == 0 && bytes > 0);
+        *staged += bytes;
         match self.by_commit.back_mut() {
             Some((last, same, sum)) if *last == commit && *same == payer => *sum += bytes,
             _ => self.by_commit.push_back((commit, payer, bytes)),
@@ -54,9 +61,11 @@ impl Held {
     /// Everything up to this commit is durable.
     pub(crate) fn settle(&mut self, durable: u64) {
         while let Some((_, payer, bytes)) = self.by_commit.pop_front_if(|(commit, ..)| *commit <= durable) {
-            if let Some(staged) = self.staged.get_mut(&payer) {
-                *staged = staged.saturating_sub(bytes);
-                if *staged == 0 {
+            let Some(staged) = self.staged.get_mut(&payer).filter(|staged| **staged > 0) else { continue };
+            *staged = staged.saturating_sub(bytes);
+            if *staged == 0 {
+                self.payers -= 1;
+                if self.staged.len() > Self::IDLE_MAX {
                     self.staged.remove(&payer);
                 }
             }
@@ -67,8 +76,7 @@ impl Held {
     /// where so many have something staged that half of `total_max` is not enough for all.
     pub(crate) fn is_over(&self, payer: u64, share_max: usize, total_max: usize) -> bool {
         let Some(mine) = self.staged.get(&payer) else { return false };
-        let payers = self.staged.len();
-        payers > 1 && *mine > share_max.min(total_max / 2 / payers)
+        self.payers > 1 && *mine > share_max.min(total_max / 2 / self.payers)
     }
 
     /// Whether a request of this session waits.

@@ -268,16 +268,6 @@ impl Peers {
         self.slots.len()
     }
 
-    /// The permanent number that the next peer gets.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.next_number
-    }
-
-    /// Gives no permanent number before this one.
-    pub(crate) fn number_from(&mut self, number: u64) {
-        self.next_number = self.next_number.max(number);
-    }
-
     /// A peer that may be gone.
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Peer> {
         self.slots.get_mut(slot)

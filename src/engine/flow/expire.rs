@@ -106,8 +106,6 @@ impl Engine {
         for (at, device) in (0..).zip(&peer.devices) {
             (0..device.pages).for_each(|page| self.gate.delete(DeviceRow::key(peer.number, at, page)));
         }
-        let next = self.peers.next_number();
-        self.gate.put(meta::NEXT_PEER.key(), meta::NEXT_PEER.seal(&next));
     }
 
     /// Plans the trimming of some logs; true where there are more to look at.

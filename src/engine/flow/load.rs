@@ -95,7 +95,6 @@ impl Engine {
     }
 
     fn load_peers(&mut self) -> Result<(), StoreError> {
-        self.peers.number_from(meta::NEXT_PEER.read(&*self.store)?.unwrap_or_default());
         self.each_row(PeerRow::LETTER, |engine, key, row| {
             let row: PeerRow<'_> = rows::open(key, row)?;
             let id = PeerId::with_max(row.id, usize::MAX).map_err(|_| RecordError::Malformed)?;

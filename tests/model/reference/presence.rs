@@ -81,7 +81,7 @@ impl Model {
         peers.iter().for_each(|peer| self.forget_stranger(*peer));
     }
 
-    /// A peer that nothing names and nobody watches is a stranger again when it is gone: its devices are not known.
+    /// A peer that nothing names is a stranger again when it is gone: its devices are not known.
     pub(super) fn forget_stranger(&mut self, peer: Peer) {
         let is_here = self.is_online(peer) || !self.paused_of(peer).is_empty() || self.is_asked_for(peer);
         let held = self.peer(peer);
