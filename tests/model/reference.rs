@@ -65,6 +65,8 @@ pub(crate) struct Model {
     /// The time of the newest message, and whether the process has sent none since.
     newest_at: u64,
     has_started: bool,
+    /// Whether a token was forgotten by its age: were the clock set back, a start might find it young again.
+    pub(crate) has_forgotten: bool,
     pub(crate) in_doubt: bool,
     pub(crate) devices_max: usize,
     /// Whether the last commit failed.

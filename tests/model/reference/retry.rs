@@ -40,8 +40,9 @@ impl Model {
     pub(super) fn forget_old_tokens(&mut self) {
         let now = self.shown();
         for peer in &mut self.peers {
-            let messages = &self.messages;
+            let (messages, before) = (&self.messages, peer.tokens.len());
             peer.tokens.retain(|(_, message)| messages[*message].noted_at + DAY >= now);
+            self.has_forgotten |= peer.tokens.len() < before;
         }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Message {
     /// Its number, where it is in a log.
     pub(crate) number: Option<u64>,
     pub(crate) from: Peer,
+    /// The session that sent it.
+    pub(crate) sent_by: Option<usize>,
     pub(crate) to: BTreeSet<Peer>,
     pub(crate) at: u64,
     /// What the host's clock showed.
@@ -201,6 +203,7 @@ impl Model {
             kind,
             number: None,
             from: said.from,
+            sent_by: said.session,
             to: said.only.clone().unwrap_or(to),
             at,
             noted_at: self.shown(),
@@ -232,6 +235,7 @@ impl Model {
             kind,
             number: Some(number),
             from: me,
+            sent_by: said.session,
             to: said.only.clone().unwrap_or(to),
             at: stamp,
             noted_at: self.shown(),

@@ -32,7 +32,8 @@ impl World {
     /// The host's clock is set back by more than calls may overtake each other.
     pub(super) fn set_clock_back(&mut self, millis: u64) -> Checked {
         // What a crash leaves of times that were ahead is told by nobody.
-        if self.disk.is_faulty() || self.model.shown() < START + millis {
+        let has_forgotten = self.model.has_forgotten;
+        if self.disk.is_faulty() || has_forgotten || self.model.shown() < START + millis {
             return Ok(());
         }
         self.trace.push(format!("[{}] the clock is set back by {millis} ms", self.model.now - START));
