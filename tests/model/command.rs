@@ -6,9 +6,6 @@ use proptest::prelude::*;
 pub(crate) mod left_out {
     /// What a sender whose session has gone still sends counts as received by its unnamed device, which never saw it.
     pub(crate) const LOST_SENDERS: bool = false;
-    /// A message that nobody stores and that a hook narrows is counted as missed where it was not: twice for the sender's own
-    /// sessions that are catching up, where the hook names the sender; once for theirs who are not in the room, or heard it.
-    pub(crate) const NARROWED_PASSING: bool = false;
 }
 
 /// Peers of the small world.

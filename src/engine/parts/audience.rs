@@ -70,7 +70,12 @@ impl Engine {
     pub(crate) fn count_missed(&mut self, actor: Actor, slot: Option<u32>, narrowed: Option<&[u32]>, to: &[PeerId]) {
         let behind = match (slot, narrowed) {
             (Some(slot), None) => Arc::clone(&self.reach(slot).behind),
-            (_, Some(narrowed)) => Arc::from(self.behind_of(narrowed.iter().copied().chain([actor.peer]))),
+            // Who is in a room gets what passes there, caught up or not; who is not there misses nothing.
+            (Some(slot), Some(_)) if self.conversations[slot].kind == ConversationKind::Room => return,
+            (_, Some(narrowed)) => {
+                let others = narrowed.iter().copied().filter(|peer| *peer != actor.peer);
+                Arc::from(self.behind_of(others.chain([actor.peer])))
+            }
             (None, None) => Arc::from(self.behind_of(to.iter().filter_map(|peer| self.peers.find(peer)))),
         };
         for &session in behind.iter().filter(|session| actor.session.is_none_or(|own| own.slot != **session)) {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::command::{Choice, Moods, Verdict};
 
 use super::sending::Place;
-use super::{Code, Ear, Expected, Kind, Model, OpenRequest, Peer, SendRequest, SendTo, What, When, limits};
+use super::{Code, Ear, Expected, Kind, Model, OpenRequest, Peer, SendRequest, What, When, limits};
 
 const DEADLINE: u64 = 3_000;
 
@@ -104,21 +104,6 @@ impl Model {
     pub(crate) fn sends_of(&self, peer: Peer) -> usize {
         let is_of = |parked: &&Parked| matches!(&parked.waits, Waits::Send { actor, .. } if actor.peer == peer);
         self.hooks.parked.iter().filter(is_of).count()
-    }
-
-    /// Whether a message waits that perhaps nobody stores.
-    pub(crate) fn holds_unstored(&self) -> bool {
-        let parked = self.hooks.parked.iter().filter_map(|parked| match &parked.waits {
-            Waits::Send { send, .. } => Some(send),
-            Waits::Push { .. } | Waits::Open { .. } => None,
-        });
-        let behind = self.hooks.behind.values().flatten().map(|(_, send)| send);
-        parked.chain(behind).any(|send| self.is_unstored(send))
-    }
-
-    pub(crate) fn is_unstored(&self, send: &SendRequest) -> bool {
-        let is_room = |at: usize| self.conversations[at].kind == Kind::Room;
-        send.transient || matches!(send.to, SendTo::Conversation(Some(at)) if is_room(at))
     }
 
     // Messages.

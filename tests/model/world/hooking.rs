@@ -8,7 +8,7 @@ use switchboard::{
 
 use crate::command::{Choice, Command, Moods, Verdict, left_out};
 use crate::ids::Ids;
-use crate::reference::{Question, SendRequest, State, Waits};
+use crate::reference::{Question, State, Waits};
 
 use super::{Checked, START, World, same};
 
@@ -109,13 +109,9 @@ fn choice_of(choice: &Choice) -> PushChoice {
 
 impl World {
     pub(super) fn set_hooks(&mut self, moods: &Moods) {
-        let mut moods = moods.clone();
-        if self.model.holds_unstored() && !left_out::NARROWED_PASSING {
-            moods.message = moods.message.filter(|verdict| !matches!(verdict, Verdict::Narrow(_)));
-        }
         self.trace.push(format!("[{}] hooks: {moods:?}", self.model.now - START));
         self.model.hooks.moods = moods.clone();
-        self.script.with(|shared| shared.moods = moods);
+        self.script.with(|shared| shared.moods = moods.clone());
     }
 
     /// A hook answers a question that waits.
@@ -127,11 +123,6 @@ impl World {
         let at = usize::from(which) % parked.len();
         let ticket = self.questions[parked[at].question];
         let waits = parked[at].waits.clone();
-        let passes = matches!(&waits, Waits::Send { send, .. } if self.model.is_unstored(send));
-        let verdict = match verdict {
-            Verdict::Narrow(_) if passes && !left_out::NARROWED_PASSING => &Verdict::Default,
-            verdict => verdict,
-        };
         let resolution = match &waits {
             Waits::Send { send, .. } => Resolution::Message(words_of(verdict, &send.content)),
             Waits::Push { .. } => Resolution::Push(choice_of(choice)),
@@ -171,11 +162,5 @@ impl World {
             }
             _ => false,
         }
-    }
-
-    /// Whether a send does what [`left_out`] says.
-    pub(super) fn is_send_left_out(&self, send: &SendRequest) -> bool {
-        let narrows = matches!(self.model.hooks.moods.message, Some(Verdict::Narrow(_)));
-        !left_out::NARROWED_PASSING && narrows && self.model.is_unstored(send)
     }
 }
