@@ -249,7 +249,7 @@ pub(crate) struct Conversation {
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
-    /// Whether its end was noticed.
+    /// Whether its end was noticed: then a clock that is set back does not bring it to life again.
     pub(crate) has_lapsed: bool,
     /// The first number that retention has kept.
     pub(crate) first_number: u64,
@@ -333,7 +333,7 @@ impl Conversation {
 
     /// Whether its end has passed, by what the host's clock shows: then nothing can be asked of it, though it may still be here.
     pub(crate) fn has_ended(&self, shown: Timestamp) -> bool {
-        self.expires_at.is_some_and(|end| end < shown)
+        self.has_lapsed || self.expires_at.is_some_and(|end| end < shown)
     }
 
     /// Whether exactly these are its members now; `peers` is sorted.

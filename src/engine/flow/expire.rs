@@ -152,7 +152,7 @@ impl Engine {
     pub(crate) fn conversation_expired(&mut self, slot: u32) {
         let expired = self.conversations.get(slot).and_then(|conversation| conversation.expires_at);
         let Some(at) = expired else { return };
-        if at >= self.host_time.shown() {
+        if at >= self.host_time.shown() && !self.conversations[slot].has_lapsed {
             self.wake_at_end(slot, at);
             return;
         }

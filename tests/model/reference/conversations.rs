@@ -30,6 +30,8 @@ pub(crate) struct Conversation {
     pub(crate) updated_at: u64,
     pub(crate) expires_at: Option<u64>,
     pub(crate) check_at: u64,
+    /// Whether its end was noticed: it stays over though the clock is set back.
+    pub(crate) lapsed: bool,
     pub(crate) gone: bool,
 }
 
@@ -73,7 +75,7 @@ impl Model {
     /// Whether a conversation is gone, or its end has passed.
     pub(super) fn is_over(&self, at: usize) -> bool {
         let held = &self.conversations[at];
-        held.gone || held.expires_at.is_some_and(|end| end < self.shown())
+        held.gone || held.lapsed || held.expires_at.is_some_and(|end| end < self.shown())
     }
 
     pub(super) fn new_conversation(
@@ -98,6 +100,7 @@ impl Model {
             updated_at: self.shown(),
             expires_at: None,
             check_at: u64::MAX,
+            lapsed: false,
             gone: false,
         });
         let at = self.conversations.len() - 1;

@@ -58,6 +58,7 @@ impl Model {
         }
         for held in &mut self.conversations {
             held.present.clear();
+            held.lapsed = false;
             held.durable = held.last();
             if let Some(at) = held.expires_at {
                 held.check_at = at + 1;

@@ -52,10 +52,11 @@ impl Model {
             return;
         }
         // The clock was set back meanwhile.
-        if let Some(end) = held.expires_at.filter(|end| *end >= shown) {
+        if let Some(end) = held.expires_at.filter(|end| *end >= shown && !held.lapsed) {
             held.check_at = end + set_back + 1;
             return;
         }
+        held.lapsed = true;
         if in_doubt || held.durable < held.last() {
             held.check_at = now + if in_doubt { 10_000 } else { 1_000 };
             return;
