@@ -35,8 +35,8 @@
 //! | words | [`id`], [`error`], [`config`], [`mod@conversation`], [`message`], [`page`], [`request`], [`update`], [`event`], [`output`], [`hooks`] | what is said: to the engine, to a client, to the host; limits with their reasons; one error with the documented codes |
 //! | rules | [`signature`], [`filter`], [`store`] | who may, what is masked, and the narrow store trait with its implementations |
 //! | rows | `rows`, with the envelope [`record`] | all that is stored: one file a kind of row, and the way from an earlier format |
-//! | log | `log` | one conversation's log: entries, views, reads |
-//! | state | `state`, a file for each noun | peer, conversation, session, parked, reads, retry, recent |
+//! | log | `log`, a file for each concept | one conversation's log: what is found in it, views, runs, walks, what was missed, pages, deletions laid over it, what retention removes |
+//! | state | `state`, a file for each noun | peer, conversation, session, parked, held, shares, watches, pauses, reads, retry, recent, owed, notices |
 //! | gate | `gate` | what is staged, and what waits for it |
 //! | engine, parts | `engine::parts` | what several verbs need: limits, lookup, audience, presence, cursors, signed, push … |
 //! | engine, verbs | `engine::verbs` | open, close, watch, send, members, conversations, receipts, history: check, decide, stage, emit |
