@@ -75,8 +75,9 @@ impl Held {
     /// Whether a payer has more staged than its share while another has something staged. The share is `share_max`, and less
     /// where so many have something staged that half of `total_max` is not enough for all.
     pub(crate) fn is_over(&self, payer: u64, share_max: usize, total_max: usize) -> bool {
-        let Some(mine) = self.staged.get(&payer) else { return false };
-        self.payers > 1 && *mine > share_max.min(total_max / 2 / self.payers)
+        // Alone one has everything, which is soon told.
+        let is_over = |mine: &usize| *mine > share_max.min(total_max / 2 / self.payers);
+        self.payers > 1 && self.staged.get(&payer).is_some_and(is_over)
     }
 
     /// Whether a request of this session waits.
