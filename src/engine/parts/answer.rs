@@ -54,9 +54,9 @@ impl Engine {
     }
 
     /// Tells one session something, once everything staged so far is durable.
-    pub(crate) fn deliver(&mut self, session: SessionRef, update: Update, class: Class) {
-        let update = Arc::new(update);
-        self.gate.emit(Output::Deliver(Deliver { audience: Audience::One(session), update, class }));
+    pub(crate) fn deliver(&mut self, session: SessionRef, update: impl Into<Arc<Update>>, class: Class) {
+        let (audience, update) = (Audience::One(session), update.into());
+        self.gate.emit(Output::Deliver(Deliver { audience, update, class }));
     }
 
     /// Tells one session something at once, but not before its `opened`.
@@ -65,17 +65,12 @@ impl Engine {
         if self.is_waiting(session.slot) { self.gate.emit(output) } else { self.gate.emit_now(output) }
     }
 
-    /// Tells all open sessions of a peer but one something, once everything staged so far is durable.
-    pub(crate) fn deliver_to_peer(&mut self, peer: u32, update: Update, except: Option<SessionRef>) {
-        let sessions = self.open_sessions([peer].into_iter());
-        self.deliver_to(sessions, except, update);
-    }
-
-    /// Tells several sessions something that is in no log, once everything staged so far is durable.
-    pub(crate) fn deliver_to(&mut self, sessions: Vec<SessionRef>, except: Option<SessionRef>, update: Update) {
+    /// Tells all open sessions of some peers but one something that is in no log, once everything staged so far is durable.
+    pub(crate) fn deliver_to(&mut self, peers: &[u32], except: Option<SessionRef>, update: impl Into<Arc<Update>>) {
+        let sessions = self.open_sessions(peers.iter().copied());
         if sessions.iter().any(|session| Some(*session) != except) {
             let audience = Audience::Many { sessions: Arc::new(sessions), except };
-            self.gate.emit(Output::Deliver(Deliver { audience, update: Arc::new(update), class: Class::Transient }));
+            self.gate.emit(Output::Deliver(Deliver { audience, update: update.into(), class: Class::Transient }));
         }
     }
 
@@ -88,11 +83,7 @@ impl Engine {
                 self.sessions[*paused].details.notices.keep(Arc::clone(&update));
             }
         }
-        let sessions = self.open_sessions(peers.iter().copied());
-        if sessions.iter().any(|session| Some(*session) != except) {
-            let audience = Audience::Many { sessions: Arc::new(sessions), except };
-            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Transient }));
-        }
+        self.deliver_to(peers, except, update);
     }
 
     /// Tells a session that was resumed what it missed in its pause, how much went before it first.
@@ -103,10 +94,7 @@ impl Engine {
             let gap = Gap { conversation: None, from: 0, to: 0, count: dropped, cause: GapCause::Overflow };
             self.deliver(session, Update::Gap(gap), Class::Reply);
         }
-        for update in kept {
-            let audience = Audience::One(session);
-            self.gate.emit(Output::Deliver(Deliver { audience, update, class: Class::Transient }));
-        }
+        kept.into_iter().for_each(|update| self.deliver(session, update, Class::Transient));
     }
 
     /// The open sessions of some peers, sorted.

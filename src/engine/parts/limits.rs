@@ -7,8 +7,8 @@ use crate::page::Page;
 use crate::state::reads::Reads;
 
 impl Engine {
-    /// Whether a list that is too long for one step may wait for its turns.
-    pub(crate) fn may_walk(&self) -> Result<(), Error> {
+    /// Whether another read may wait for its turn.
+    pub(crate) fn may_read(&self) -> Result<(), Error> {
         if self.reads.is_full() {
             return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
         }
@@ -20,10 +20,7 @@ impl Engine {
         if page.limit == 0 || page.limit > max {
             return Err(Error::OverLimit { limit: "history_page_max", max: max as u64 });
         }
-        if self.reads.is_full() {
-            return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
-        }
-        Ok(())
+        self.may_read()
     }
 
     /// Whether `new` more members fit, and whether each of `known` may be in another group.

@@ -11,7 +11,7 @@ impl Engine {
     pub(crate) fn tell_receipt(&mut self, sender: u32, by: u32, conversation: u32, arrived: Arrived) {
         if self.peers[sender].is_online() {
             let update = self.receipt(by, conversation, arrived);
-            return self.deliver_to_peer(sender, update, None);
+            return self.deliver_to(&[sender], None, update);
         }
         let received = self.received_by(by, conversation);
         let owed = self.peers[sender].owed.entry(conversation).or_insert_with(|| Owed::new(by));

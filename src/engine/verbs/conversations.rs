@@ -168,7 +168,7 @@ impl Engine {
     /// The groups and other conversations of the actor.
     pub(crate) fn list_conversations(&mut self, actor: Actor) -> Result<(), Error> {
         if self.peers[actor.peer].conversations.len() > WALK {
-            self.may_walk()?;
+            self.may_read()?;
             self.peers[actor.peer].pinned += 1;
             self.reads.plan(Plan::List { actor, after: None, listed: BTreeMap::new() });
             return Ok(());

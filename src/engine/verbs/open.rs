@@ -11,7 +11,6 @@ use crate::id::{PeerId, ResumeToken, Ticket};
 use crate::request::{Credentials, Open};
 use crate::signature::{Action, KeyId, UsedNonce};
 use crate::state::actor::{Actor, Payer};
-use crate::state::reads::Reads;
 use crate::state::session::{CatchUp, Session, State};
 use crate::timers::Timer;
 use crate::update::{Opened, Reply};
@@ -58,10 +57,7 @@ impl Engine {
         if self.sessions.len() - self.pauses.len() >= self.config.all_sessions_max {
             return Err(Error::OverLimit { limit: "all_sessions_max", max: self.config.all_sessions_max as u64 });
         }
-        if self.reads.is_full() {
-            return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
-        }
-        Ok(())
+        self.may_read()
     }
 
     fn check_credentials(&self, open: &Open) -> Result<Admission, Error> {

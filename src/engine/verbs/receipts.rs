@@ -8,7 +8,7 @@ use crate::id::{ConversationId, MessageId};
 use crate::log::LogView;
 use crate::state::actor::Actor;
 use crate::state::owed::Arrived;
-use crate::state::reads::{Plan, Reads, WALK};
+use crate::state::reads::{Plan, WALK};
 use crate::update::Reply;
 
 /// Ids in one acknowledgement that count.
@@ -69,10 +69,10 @@ impl Engine {
         match number {
             Ok(number) => self.read_to(actor.peer, slot, number),
             // Its log knows it, if anyone does.
-            Err(_) if self.reads.is_full() => {
-                return Err(Error::OverLimit { limit: "reads waiting", max: Reads::MAX as u64 });
+            Err(id) => {
+                self.may_read()?;
+                self.reads.plan(Plan::Find { actor, view: self.conversations[slot].view(slot), id });
             }
-            Err(id) => self.reads.plan(Plan::Find { actor, view: self.conversations[slot].view(slot), id }),
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Engine {
     /// What the session's peer has not read, sorted by conversation id.
     pub(crate) fn unread(&mut self, actor: Actor) -> Result<(), Error> {
         if self.peers[actor.peer].conversations.len() > WALK {
-            self.may_walk()?;
+            self.may_read()?;
             self.peers[actor.peer].pinned += 1;
             self.reads.plan(Plan::ListUnread { actor, after: None, listed: BTreeMap::new() });
             return Ok(());
